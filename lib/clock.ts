@@ -1,0 +1,15 @@
+import type { Clock, Timer } from './protocol/clock.ts'
+
+/** The real time of a Node process. Its timers never keep the process alive: sockets and the listener do that. */
+export const systemClock: Clock = {
+  monotonic: () => performance.now(),
+  wall: () => Date.now(),
+  after(delayMs, task): Timer {
+    const timer = setTimeout(task, delayMs)
+    timer.unref()
+    return { cancel: () => clearTimeout(timer) }
+  },
+  soon: task => void setImmediate(task),
+  random: () => Math.random(),
+  randomBytes: count => crypto.getRandomValues(new Uint8Array(count))
+}

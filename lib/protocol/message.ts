@@ -1,0 +1,193 @@
+/** What applications send and see. */
+export interface Message<Param = unknown> {
+  /** The channel that the message is about. */
+  readonly channel: string
+  /** The event or command; names that begin with `$` are the protocol's own. */
+  readonly cmd: string
+  readonly param: Param
+  /** The sender's profile id, set by the server and never taken from a client. */
+  readonly from?: string
+}
+
+/** One JSON object on the wire (docs/protocol.md). Which fields stand depends on `cmd`. */
+export interface Frame {
+  readonly channel?: string
+  /** The channel that a message was delivered through, where it names another one. */
+  readonly via?: string
+  readonly cmd: string
+  readonly param?: unknown
+  readonly from?: string
+  /** Numbers a command within its session: 1, 2, 3 … over all channels. */
+  readonly id?: number
+  /** Numbers a request (`$join`, `$leave`, `$presence`), chosen by the client. */
+  readonly ref?: number
+  /** Place in the channel's log; only in channels that have one. */
+  readonly offset?: number
+  readonly tag?: string
+}
+
+/** A frame from a client, with the exact text of its `param`. */
+export interface InboundFrame extends Frame {
+  readonly paramText: string | undefined
+}
+
+/** Why a text is no frame. `message` is safe to show to the peer. */
+export class FrameError extends Error {
+  readonly code = 'bad-frame'
+}
+
+/** Fields that a client may send; the last four are the server's to set and are ignored. */
+const KNOWN_FIELDS = new Set(['channel', 'cmd', 'param', 'id', 'ref', 'from', 'via', 'offset', 'tag'])
+
+export interface DecodeOptions {
+  /** Deepest nesting of objects and arrays, the frame itself being 1. */
+  readonly maxDepth: number
+  /** Refuse top-level fields that the protocol does not know. */
+  readonly strict: boolean
+}
+
+/**
+ * Reads a client's frame.
+ * @throws {FrameError} where the text is not one JSON object, nests deeper than `maxDepth`, repeats a key, or holds the
+ * key `__proto__`; and where a field is of the wrong type
+ */
+export function decodeFrame(text: string, options: DecodeOptions): InboundFrame {
+  const value = parse(text)
+  const paramText = scan(text, options.maxDepth)
+  if (options.strict) {
+    for (const key of Object.keys(value)) {
+      if (!KNOWN_FIELDS.has(key)) throw new FrameError(`unknown field ${JSON.stringify(key.slice(0, 32))}`)
+    }
+  }
+  const { channel, cmd, param, id, ref } = value
+  if (typeof cmd !== 'string' || cmd.length === 0 || cmd.length > 128) {
+    throw new FrameError('cmd must be a string of 1 to 128 characters')
+  }
+  if (channel !== undefined && typeof channel !== 'string') throw new FrameError('channel must be a string')
+  if (id !== undefined && !isCount(id)) throw new FrameError('id must be a positive integer')
+  if (ref !== undefined && !isCount(ref)) throw new FrameError('ref must be a positive integer')
+  return {
+    cmd,
+    paramText,
+    ...(param === undefined ? {} : { param }),
+    ...(channel === undefined ? {} : { channel }),
+    ...(id === undefined ? {} : { id }),
+    ...(ref === undefined ? {} : { ref })
+  }
+}
+
+/**
+ * Writes a frame. Fields that are undefined are left out; `paramText`, where given, stands for `param` unread.
+ * @throws {TypeError | RangeError} as JSON.stringify does: cycles, BigInt, nesting too deep; also for a function or a symbol
+ */
+export function encodeFrame(frame: Frame, paramText?: string): string {
+  let text = '{'
+  if (frame.channel !== undefined) text += `"channel":${JSON.stringify(frame.channel)},`
+  if (frame.via !== undefined) text += `"via":${JSON.stringify(frame.via)},`
+  text += `"cmd":${JSON.stringify(frame.cmd)}`
+  if (frame.id !== undefined) text += `,"id":${frame.id}`
+  if (frame.ref !== undefined) text += `,"ref":${frame.ref}`
+  if (paramText !== undefined) text += `,"param":${paramText}`
+  else if (frame.param !== undefined) text += `,"param":${stringify(frame.param)}`
+  if (frame.from !== undefined) text += `,"from":${JSON.stringify(frame.from)}`
+  return `${text}}`
+}
+
+function stringify(param: unknown): string {
+  const text: string | undefined = JSON.stringify(param)
+  if (text === undefined) throw new TypeError(`a ${typeof param} has no JSON form`)
+  return text
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0
+}
+
+function parse(text: string): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw new FrameError('the frame is not JSON')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new FrameError('the frame is not a JSON object')
+  }
+  return value as Record<string, unknown>
+}
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+const COMMA = 0x2c
+
+/**
+ * One pass over text that JSON.parse accepted; returns the text of the top-level `param`. JSON.parse alone would let the
+ * last of two equal keys win in silence, and another reader might take the first.
+ */
+function scan(text: string, maxDepth: number): string | undefined {
+  const keys: Array<Set<string> | null> = []
+  let expectsKey = false
+  let paramFrom = -1
+  let param: string | undefined
+  for (let i = 0; i < text.length; i++) {
+    switch (text.charCodeAt(i)) {
+      case QUOTE: {
+        const end = endOfString(text, i)
+        if (expectsKey) {
+          const key = readKey(text, i, end, keys[keys.length - 1]!)
+          expectsKey = false
+          if (keys.length === 1 && key === 'param') paramFrom = text.indexOf(':', end) + 1
+        }
+        i = end
+        break
+      }
+      case OPEN_BRACE:
+      case OPEN_BRACKET:
+        expectsKey = text.charCodeAt(i) === OPEN_BRACE
+        keys.push(expectsKey ? new Set() : null)
+        if (keys.length > maxDepth) throw new FrameError(`the frame nests deeper than ${maxDepth}`)
+        break
+      case CLOSE_BRACE:
+      case CLOSE_BRACKET:
+        if (keys.length === 1 && paramFrom >= 0) {
+          param = text.slice(paramFrom, i)
+          paramFrom = -1
+        }
+        keys.pop()
+        expectsKey = false
+        break
+      case COMMA:
+        if (keys.length === 1 && paramFrom >= 0) {
+          param = text.slice(paramFrom, i)
+          paramFrom = -1
+        }
+        expectsKey = keys[keys.length - 1] !== null
+        break
+    }
+  }
+  return param?.trim()
+}
+
+/** The index of the quote that ends the string which begins at `from`. */
+function endOfString(text: string, from: number): number {
+  let end = from
+  for (;;) {
+    end = text.indexOf('"', end + 1)
+    let back = end - 1
+    while (text.charCodeAt(back) === BACKSLASH) back--
+    if ((end - back) % 2 === 1) return end
+  }
+}
+
+function readKey(text: string, from: number, end: number, seen: Set<string>): string {
+  const raw = text.slice(from + 1, end)
+  const key = raw.includes('\\') ? (JSON.parse(text.slice(from, end + 1)) as string) : raw
+  if (key === '__proto__') throw new FrameError('the key __proto__ is not allowed')
+  if (seen.has(key)) throw new FrameError(`the key ${JSON.stringify(key.slice(0, 32))} is repeated`)
+  seen.add(key)
+  return key
+}
