@@ -1,10 +1,10 @@
 // Makes sure that the programs in services.mjs are there: the variable that names one, else its binary on PATH, else
 // apt-get where this is root on Debian and NO_APT is unset. What is still missing is said loudly, and the tests that
-// need it are skipped with that reason; with CI=true it is an error, so that no silent skip passes for a success.
+// need it are skipped with that reason; with CI set it is an error, so that no silent skip passes for a success.
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
-import { locate, missingReason, services } from './services.mjs'
+import { isCI, locate, missingReason, services } from './services.mjs'
 
 /** @returns {boolean} whether the run may go on */
 export function ensureServices() {
@@ -17,7 +17,7 @@ export function ensureServices() {
     if (where === undefined) complete = false
     console.log(where === undefined ? `*** ${missingReason(service)} ***` : `${service.name}: ${where}`)
   }
-  return complete || process.env.CI !== 'true'
+  return complete || !isCI()
 }
 
 function canInstall() {

@@ -7,3 +7,4 @@ export interface Service {
 export const services: readonly Service[]
 export function locate(service: Service): string | undefined
 export function missingReason(service: Service): string
+export function isCI(): boolean

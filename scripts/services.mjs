@@ -39,6 +39,11 @@ export function missingReason(service) {
   return `NOT TESTED: ${service.binaries[0]} is missing and ${service.variable} is not set`
 }
 
+/** Whether this is continuous integration, where what cannot be tested is a failure. */
+export function isCI() {
+  return !['', '0', 'false'].includes(process.env.CI ?? '')
+}
+
 /** @param {string} path */
 function isExecutable(path) {
   try {

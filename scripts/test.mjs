@@ -1,0 +1,115 @@
+// What `npm test` runs: everything that continuous integration asserts. The last line is `N passed, N failed, N skipped`:
+// tap's own assertions, and one for each other step. With names of steps (`node scripts/test.mjs lint test:unit`) only those.
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { ensureServices } from './ensure-services.mjs'
+
+/**
+ * @typedef {{ passed: number, failed: number, skipped: number }} Counts
+ * @typedef {{ name: string, run: () => Promise<Counts>, needs?: string }} Step
+ */
+
+/** @type {readonly Step[]} */
+const steps = [
+  { name: 'services', run: async () => one(ensureServices()) },
+  { name: 'lint', run: () => script('lint') },
+  { name: 'typecheck', run: () => script('typecheck') },
+  { name: 'unused', run: () => script('unused') },
+  { name: 'build', run: () => script('build') },
+  { name: 'lint:pkg', run: () => script('lint:pkg'), needs: 'build' },
+  { name: 'test:unit', run: tap },
+  { name: 'test:smoke', run: () => script('test:smoke'), needs: 'build' }
+]
+
+const chosen = choose(process.argv.slice(2))
+const total = { passed: 0, failed: 0, skipped: 0 }
+const failures = new Set()
+
+for (const step of chosen) {
+  if (step.needs !== undefined && failures.has(step.needs)) {
+    console.log(`\n── ${step.name}: not run, as ${step.needs} failed`)
+    failures.add(step.name)
+    total.failed += 1
+    continue
+  }
+  console.log(`\n── ${step.name}`)
+  const started = performance.now()
+  const counts = await step.run()
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  if (counts.failed > 0) failures.add(step.name)
+  console.log(`── ${step.name}: ${counts.failed > 0 ? 'FAILED' : 'passed'} in ${seconds} s`)
+  for (const key of ['passed', 'failed', 'skipped']) total[key] += counts[key]
+}
+
+if (failures.size > 0) console.log(`\nfailed: ${[...failures].join(', ')}`)
+console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
+process.exitCode = total.failed > 0 ? 1 : 0
+
+/** @param {string[]} names */
+function choose(names) {
+  for (const name of names) {
+    if (steps.some(step => step.name === name)) continue
+    console.error(`there is no step ${name}; there are ${steps.map(step => step.name).join(', ')}`)
+    process.exit(2)
+  }
+  return names.length === 0 ? steps : steps.filter(step => names.includes(step.name))
+}
+
+/** @param {string} name @returns {Promise<Counts>} */
+async function script(name) {
+  return one((await ended(npm(['run', '--silent', name], 'inherit'))) === 0)
+}
+
+/**
+ * Runs tap and shows a line for each file, all that failed or was skipped, and the coverage. The counts are those of the
+ * comment with which tap ends its output; where it is missing, or nothing ran, that is a failure.
+ *
+ * @returns {Promise<Counts>}
+ */
+async function tap() {
+  const child = npm(['run', '--silent', 'test:unit', '--', '--reporter=tap'], 'pipe')
+  const exit = ended(child)
+  const show = tapFilter()
+  let summary = ''
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (/^# \{ total: \d+/.test(line)) summary = line
+    if (show(line)) console.log(line)
+  }
+  const count = word => Number(new RegExp(`\\b${word}: (\\d+)`).exec(summary)?.[1] ?? 0)
+  const counts = { passed: count('pass'), failed: count('fail'), skipped: count('skip') + count('todo') }
+  if (counts.failed === 0 && ((await exit) !== 0 || counts.passed === 0)) counts.failed = 1
+  return counts
+}
+
+/** Whether a line of TAP is worth showing: results of files, what failed with its diagnosis, skips, the coverage table. */
+function tapFilter() {
+  let table = false
+  let failure = -1
+  return line => {
+    const indent = line.search(/\S/)
+    if (/^-+\|/.test(line) || /^=+ Coverage/.test(line)) table = true
+    if (/^\s*not ok /.test(line)) failure = indent
+    else if (failure >= 0 && indent <= failure && indent >= 0) failure = -1
+    return table || failure >= 0 || /^(ok|Bail out|# \{|# ERROR)/.test(line) || /^\s*ok .* # (SKIP|TODO)/i.test(line)
+  }
+}
+
+/** @param {string[]} args @param {'inherit' | 'pipe'} stdout */
+function npm(args, stdout) {
+  const path = process.env.npm_execpath
+  const [command, first] = path?.endsWith('.js') ? [process.execPath, [path]] : ['npm', []]
+  return spawn(command, [...first, ...args], { stdio: ['ignore', stdout, 'inherit'] })
+}
+
+/** @param {import('node:child_process').ChildProcess} child @returns {Promise<number>} */
+function ended(child) {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', code => resolve(code ?? 1))
+  })
+}
+
+/** @param {boolean} ok @returns {Counts} */
+function one(ok) {
+  return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 }
+}
