@@ -123,6 +123,10 @@ t.test('a file over the length is found', async t => {
   t.equal(checkHouse(new Map([['client/a.ts', '\n'.repeat(MAX_LINES + 1)]])).length, 1)
 })
 
+t.test('the lock file names no registry', async t => {
+  t.notMatch(readFileSync(join(root, 'package-lock.json'), 'utf8'), /"resolved"/)
+})
+
 function readSources(folders: readonly string[]): Sources {
   const sources = new Map<string, string>()
   for (const folder of folders.filter(name => existsSync(join(root, name)))) {
