@@ -1,0 +1,25 @@
+// The public surface of `fastify-channels/client`, one name a line.
+export type { Clock, Timer } from '../lib/protocol/clock.ts'
+export type { Message } from '../lib/protocol/message.ts'
+export type { GapReason, Outcome, Position } from '../lib/protocol/position.ts'
+export type { JoinedBy, LeaveReason, NackCode, PresenceMember, PresenceState, Stored } from '../lib/protocol/system.ts'
+export type {
+  Channel,
+  ChannelEvents,
+  ChannelState,
+  Gap,
+  Joined,
+  Outgoing,
+  PresenceDiff
+} from './channel.ts'
+export type { DebugLogger } from './debug.ts'
+export type { CloseInfo, OptionsSource, UrlSource } from './dialer.ts'
+export type { ClientCode, ErrorDetails } from './errors.ts'
+export { ChannelError } from './errors.ts'
+export type { Settings, SocketOptions } from './options.ts'
+export { DEFAULTS } from './options.ts'
+export type { SendOptions, Sent } from './outbox.ts'
+export type { SocketEvents } from './socket.ts'
+export { Socket } from './socket.ts'
+export type { SocketState, StateName } from './states.ts'
+export type { FetchLike, WebSocketConstructor, WebSocketLike } from './transport.ts'

@@ -1,0 +1,48 @@
+import type { Settings } from './options.ts'
+import { retryAfterMs } from './reconnect.ts'
+import { environment } from './transport.ts'
+
+/** What an HTTP answer says about a refused handshake. */
+export interface Verdict {
+  readonly status: number
+  /** Whether it makes no sense to dial again. */
+  readonly final: boolean
+  /** How long the server asks to wait, in milliseconds; 0 where it does not say. */
+  readonly retryAfterMs: number
+}
+
+/** Dialling again would be answered the same way. */
+const FINAL = [400, 401, 403, 404]
+
+/** Whether to ask about this URL at all: elsewhere than at our own origin the answer could not be read. */
+export function mayProbe(url: URL, probe: Settings['probe']): boolean {
+  return probe === 'same-origin' ? environment.location?.host === url.host : probe
+}
+
+/**
+ * A browser shows a refused handshake as 1006 whatever its status, so the same URL is asked by plain GET. Whatever goes
+ * wrong with that means no more than that the server cannot be reached now: null.
+ */
+export async function askWhy(url: URL, settings: Settings): Promise<Verdict | null> {
+  const { clock, connectTimeoutMs, fetch = environment.fetch } = settings
+  const controller = new AbortController()
+  const timer = clock.after(connectTimeoutMs || 10_000, () => controller.abort())
+  try {
+    const response = await fetch!(url.href.replace('ws', 'http'), {
+      credentials: 'same-origin',
+      redirect: 'manual',
+      cache: 'no-store',
+      signal: controller.signal
+    })
+    const { status, headers } = response
+    const busy = status === 429 || status === 503
+    const waitMs = busy ? retryAfterMs(headers.get('retry-after'), clock.wall()) : 0
+    return { status, final: FINAL.includes(status), retryAfterMs: waitMs }
+  } catch {
+    return null
+  } finally {
+    timer.cancel()
+    // The status was all that was wanted: a body that still comes is let go.
+    controller.abort()
+  }
+}

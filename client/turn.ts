@@ -1,0 +1,28 @@
+/**
+ * Puts off what listeners are told until the step at hand is done. A listener may then call anything of the socket, and
+ * finds it between two steps and never in the middle of one; what follows from its call is told after what came before.
+ */
+export class Turn {
+  #depth = 0
+  #told: Array<() => void> = []
+
+  /** Runs a step, then tells what it had to tell. */
+  run<T>(step: () => T): T {
+    this.#depth++
+    try {
+      return step()
+    } finally {
+      if (this.#depth === 1) this.#drain()
+      this.#depth--
+    }
+  }
+
+  /** Tells this after the current step, or at once where there is none. A notice must not throw. */
+  tell(notice: () => void): void {
+    this.run(() => this.#told.push(notice))
+  }
+
+  #drain(): void {
+    for (let notice = this.#told.shift(); notice !== undefined; notice = this.#told.shift()) notice()
+  }
+}
