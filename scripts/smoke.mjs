@@ -1,6 +1,6 @@
-// Installs the package's tarball into an empty folder outside this repository, as an application would, and runs
-// test/fixtures/smoke there: on this Node and on those of VERSIONS, by import and by require, and through the compiler.
-// Expects `npm run build` to have run; needs the npm registry.
+// Installs the package's tarball into an empty folder outside this repository, as an application would. There it runs
+// test/fixtures/smoke by import and by require, on this Node and on those of VERSIONS, and compiles
+// test/types/application.mts. Expects `npm run build` to have run; needs the npm registry.
 import { execFile } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -61,6 +61,7 @@ async function install(tarball) {
   )
   await npm(['install', ...quiet, tarball, ...beside], app)
   cpSync(join(root, 'test', 'fixtures', 'smoke'), app, { recursive: true })
+  cpSync(join(root, 'test', 'types', 'application.mts'), join(app, 'application.mts'))
   return true
 }
 
@@ -94,7 +95,7 @@ async function runAll(nodes) {
 async function compile() {
   const options = ['--target', 'es2022', '--module', 'nodenext', '--lib', 'es2023,dom', '--types', 'node']
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-  await run(process.execPath, [tsc, '--noEmit', '--strict', ...options, 'types.mts'], { cwd: app })
+  await run(process.execPath, [tsc, '--noEmit', '--strict', ...options, 'application.mts'], { cwd: app })
 }
 
 /** @param {string[]} args @param {string} cwd */
