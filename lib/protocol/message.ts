@@ -26,11 +26,6 @@ export interface Frame {
   readonly tag?: string
 }
 
-/** A frame from a client, with the exact text of its `param`. */
-export interface InboundFrame extends Frame {
-  readonly paramText: string | undefined
-}
-
 /** Why a text is no frame. `message` is safe to show to the peer. */
 export class FrameError extends Error {
   readonly code = 'bad-frame'
@@ -51,9 +46,9 @@ export interface DecodeOptions {
  * @throws {FrameError} where the text is not one JSON object, nests deeper than `maxDepth`, repeats a key, or holds the
  * key `__proto__`; and where a field is of the wrong type
  */
-export function decodeFrame(text: string, options: DecodeOptions): InboundFrame {
+export function decodeFrame(text: string, options: DecodeOptions): Frame {
   const value = parse(text)
-  const paramText = scan(text, options.maxDepth)
+  scan(text, options.maxDepth)
   if (options.strict) {
     for (const key of Object.keys(value)) {
       if (!KNOWN_FIELDS.has(key)) throw new FrameError(`unknown field ${JSON.stringify(key.slice(0, 32))}`)
@@ -68,7 +63,6 @@ export function decodeFrame(text: string, options: DecodeOptions): InboundFrame 
   if (ref !== undefined && !isCount(ref)) throw new FrameError('ref must be a positive integer')
   return {
     cmd,
-    paramText,
     ...(param === undefined ? {} : { param }),
     ...(channel === undefined ? {} : { channel }),
     ...(id === undefined ? {} : { id }),
@@ -77,18 +71,17 @@ export function decodeFrame(text: string, options: DecodeOptions): InboundFrame 
 }
 
 /**
- * Writes a frame. Fields that are undefined are left out; `paramText`, where given, stands for `param` unread.
+ * Writes a frame; fields that are undefined are left out.
  * @throws {TypeError | RangeError} as JSON.stringify does: cycles, BigInt, nesting too deep; also for a function or a symbol
  */
-export function encodeFrame(frame: Frame, paramText?: string): string {
+export function encodeFrame(frame: Frame): string {
   let text = '{'
   if (frame.channel !== undefined) text += `"channel":${JSON.stringify(frame.channel)},`
   if (frame.via !== undefined) text += `"via":${JSON.stringify(frame.via)},`
   text += `"cmd":${JSON.stringify(frame.cmd)}`
   if (frame.id !== undefined) text += `,"id":${frame.id}`
   if (frame.ref !== undefined) text += `,"ref":${frame.ref}`
-  if (paramText !== undefined) text += `,"param":${paramText}`
-  else if (frame.param !== undefined) text += `,"param":${stringify(frame.param)}`
+  if (frame.param !== undefined) text += `,"param":${stringify(frame.param)}`
   if (frame.from !== undefined) text += `,"from":${JSON.stringify(frame.from)}`
   return `${text}}`
 }
@@ -125,23 +118,18 @@ const CLOSE_BRACKET = 0x5d
 const COMMA = 0x2c
 
 /**
- * One pass over text that JSON.parse accepted; returns the text of the top-level `param`. JSON.parse alone would let the
- * last of two equal keys win in silence, and another reader might take the first.
+ * One pass over text that JSON.parse accepted. JSON.parse alone would let the last of two equal keys win in silence, where
+ * another reader might take the first; and it takes any depth, at which JSON.stringify later throws.
  */
-function scan(text: string, maxDepth: number): string | undefined {
+function scan(text: string, maxDepth: number): void {
   const keys: Array<Set<string> | null> = []
   let expectsKey = false
-  let paramFrom = -1
-  let param: string | undefined
   for (let i = 0; i < text.length; i++) {
     switch (text.charCodeAt(i)) {
       case QUOTE: {
         const end = endOfString(text, i)
-        if (expectsKey) {
-          const key = readKey(text, i, end, keys[keys.length - 1]!)
-          expectsKey = false
-          if (keys.length === 1 && key === 'param') paramFrom = text.indexOf(':', end) + 1
-        }
+        if (expectsKey) checkKey(text, i, end, keys[keys.length - 1]!)
+        expectsKey = false
         i = end
         break
       }
@@ -153,23 +141,14 @@ function scan(text: string, maxDepth: number): string | undefined {
         break
       case CLOSE_BRACE:
       case CLOSE_BRACKET:
-        if (keys.length === 1 && paramFrom >= 0) {
-          param = text.slice(paramFrom, i)
-          paramFrom = -1
-        }
         keys.pop()
         expectsKey = false
         break
       case COMMA:
-        if (keys.length === 1 && paramFrom >= 0) {
-          param = text.slice(paramFrom, i)
-          paramFrom = -1
-        }
         expectsKey = keys[keys.length - 1] !== null
         break
     }
   }
-  return param?.trim()
 }
 
 /** The index of the quote that ends the string which begins at `from`. */
@@ -183,11 +162,10 @@ function endOfString(text: string, from: number): number {
   }
 }
 
-function readKey(text: string, from: number, end: number, seen: Set<string>): string {
+function checkKey(text: string, from: number, end: number, seen: Set<string>): void {
   const raw = text.slice(from + 1, end)
   const key = raw.includes('\\') ? (JSON.parse(text.slice(from, end + 1)) as string) : raw
   if (key === '__proto__') throw new FrameError('the key __proto__ is not allowed')
   if (seen.has(key)) throw new FrameError(`the key ${JSON.stringify(key.slice(0, 32))} is repeated`)
   seen.add(key)
-  return key
 }

@@ -88,6 +88,11 @@ export const NACK_CODES = {
   'not-found': { retry: false, meaning: 'What the request names does not exist.' },
   'bad-request': { retry: false, meaning: 'The handler refused the request as malformed.' },
   'too-many-channels': { retry: false, meaning: 'The connection is a member of as many channels as it may be.' },
+  'channel-full': { retry: true, meaning: 'The channel has as many connections as it may have.' },
+  'rate-limited': {
+    retry: true,
+    meaning: 'Too many commands on this channel; retryAfterMs tells when there is room again.'
+  },
   'too-many-commands': { retry: true, meaning: 'Too many commands of this connection wait to be run.' },
   'resend-from': { retry: true, meaning: 'The id is not the next one; the message names the next.' },
   'result-expired': { retry: false, meaning: 'The id was used before and its result is gone; it is not run again.' },

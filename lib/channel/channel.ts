@@ -1,0 +1,109 @@
+import { encodeText } from '../connection/frame.ts'
+import type { Turn } from '../connection/turn.ts'
+import { encodeFrame } from '../protocol/message.ts'
+import type { PresenceMember } from '../protocol/system.ts'
+import { systemFrame } from '../protocol/system.ts'
+import { Traffic } from '../stats.ts'
+import type { Resolved } from './definition.ts'
+import type { Audience } from './fan-out.ts'
+import { FanOut } from './fan-out.ts'
+import { Presence } from './presence.ts'
+import type { Subscription } from './subscription.ts'
+
+const NO_PARAMS: Readonly<Record<string, string>> = Object.freeze({})
+
+/** A name that connections join. It is there while it has members. */
+export class Channel {
+  readonly name: string
+  readonly resolved: Resolved | null
+  readonly params: Readonly<Record<string, string>>
+  readonly traffic = new Traffic()
+  /** Users with at least one connection here, whether or not the members are told. */
+  readonly presence = new Presence()
+  /** Dense, so that fan-out walks an array; a member knows its place, so that leaving moves one other. */
+  readonly members: Subscription[] = []
+  readonly #fanOut: FanOut
+
+  constructor(name: string, resolved: Resolved | null, turn: Turn) {
+    this.name = name
+    this.resolved = resolved
+    this.params = resolved?.params ?? NO_PARAMS
+    this.#fanOut = new FanOut(this.members, turn, this.traffic, () => this.#tellPresence())
+  }
+
+  /** Whether its members are told who is there. */
+  get tellsPresence(): boolean {
+    const presence = this.resolved?.definition.rules.presence
+    return presence !== undefined && presence !== false
+  }
+
+  publish(frame: Uint8Array, audience?: Audience): void {
+    this.#fanOut.publish(frame, audience)
+  }
+
+  /** Sends a frame to one member after everything published here so far. */
+  reply(subscription: Subscription, frame: Uint8Array): void {
+    this.#fanOut.reply(subscription.connection, frame)
+  }
+
+  /**
+   * True where it is the user's first connection here. What was published before is not the new member's.
+   * @throws what the presence rule throws; nothing has changed then
+   */
+  add(subscription: Subscription): boolean {
+    const member = this.#member(subscription)
+    this.#fanOut.flush()
+    subscription.index = this.members.push(subscription) - 1
+    subscription.channel = this
+    subscription.state = 'joined'
+    if (member === null) return false
+    const first = this.presence.add(member.id, member)
+    if (first && this.tellsPresence) this.#fanOut.touch()
+    return first
+  }
+
+  /** True where it was the user's last connection here. What was published before is still the leaving member's. */
+  remove(subscription: Subscription): boolean {
+    this.#fanOut.flush()
+    const moved = this.members.pop()!
+    if (moved !== subscription) {
+      this.members[subscription.index] = moved
+      moved.index = subscription.index
+    }
+    subscription.end()
+    const { profile } = subscription.connection
+    if (profile === null) return false
+    const last = this.presence.remove(profile.id)
+    if (last && this.tellsPresence) this.#fanOut.touch()
+    return last
+  }
+
+  /** What the others are told of this connection's user; null where it has none. */
+  #member({ connection }: Subscription): PresenceMember | null {
+    const { profile } = connection
+    if (profile === null) return null
+    const { id, name } = profile
+    const presence = this.resolved?.definition.rules.presence
+    if (typeof presence !== 'function') return name === undefined ? { id } : { id, info: { name } }
+    if (this.presence.has(id)) return { id }
+    const info = presence(profile, connection)
+    // It has to have a JSON form, and the turn's end would be the wrong place to find out.
+    JSON.stringify(info)
+    return { id, info }
+  }
+
+  #tellPresence(): void {
+    const diff = this.presence.takeDiff()
+    if (diff === null || this.members.length === 0 || !this.tellsPresence) return
+    const frame = encodeText(encodeFrame(systemFrame('$presence', diff, { channel: this.name })))
+    this.publish(frame, { kind: 'channels.v1' })
+    for (const { id } of diff.joins) this.#tellOnline(id, true)
+    for (const { id } of diff.leaves) this.#tellOnline(id, false)
+  }
+
+  /** The same news in the words that a plain client knows. */
+  #tellOnline(userID: string, connected: boolean): void {
+    const param = { userID, connected }
+    this.publish(encodeText(encodeFrame({ channel: this.name, cmd: 'online-update', param })), { kind: 'plain' })
+  }
+}

@@ -1,0 +1,120 @@
+import type { Connection, ConnectionKind } from '../connection/connection.ts'
+import type { Batch, Turn } from '../connection/turn.ts'
+import type { Traffic } from '../stats.ts'
+import type { Subscription } from './subscription.ts'
+
+/** A batch larger than this leaves before its turn ends, because the slowest reader keeps it alive. */
+const EARLY_BATCH_BYTES = 64 * 1024
+
+/** Who of a channel's members gets a frame; all of them where neither stands. */
+export interface Audience {
+  readonly kind?: ConnectionKind
+  readonly except?: ReadonlySet<Connection>
+}
+
+interface Entry extends Audience {
+  readonly frame: Uint8Array
+}
+
+/** A frame for one member that must not overtake what was published before it. */
+interface Reply {
+  readonly connection: Connection
+  readonly frame: Uint8Array
+}
+
+/**
+ * One channel's publications of one turn. Each was encoded once; at the turn's end they become one buffer that every
+ * member shares, so that a burst costs each socket one write.
+ */
+export class FanOut implements Batch {
+  readonly #members: readonly Subscription[]
+  readonly #turn: Turn
+  readonly #traffic: Traffic
+  readonly #beforeBatch: () => void
+  #entries: Entry[] = []
+  #replies: Reply[] = []
+  #bytes = 0
+  #plain = true
+  #listed = false
+
+  /** `beforeBatch` is called at the turn's end and may publish once more. */
+  constructor(members: readonly Subscription[], turn: Turn, traffic: Traffic, beforeBatch: () => void) {
+    this.#members = members
+    this.#turn = turn
+    this.#traffic = traffic
+    this.#beforeBatch = beforeBatch
+  }
+
+  publish(frame: Uint8Array, audience?: Audience): void {
+    this.#entries.push(audience === undefined ? { frame } : { ...audience, frame })
+    if (audience !== undefined) this.#plain = false
+    this.#bytes += frame.byteLength
+    this.touch()
+    if (this.#bytes >= EARLY_BATCH_BYTES) this.flush()
+  }
+
+  /** Sends a frame to one member after everything published so far. */
+  reply(connection: Connection, frame: Uint8Array): void {
+    if (this.#entries.length === 0) connection.sendEncoded(frame, 1)
+    else this.#replies.push({ connection, frame })
+  }
+
+  /** Sees to it that the turn's end comes by here. */
+  touch(): void {
+    if (this.#listed) return
+    this.#listed = true
+    this.#turn.addBatch(this)
+  }
+
+  distribute(): void {
+    this.#listed = false
+    this.#beforeBatch()
+    this.flush()
+  }
+
+  /** Puts what was published so far into the members' outboxes: before every change of membership. */
+  flush(): void {
+    if (this.#entries.length === 0) return
+    const entries = this.#entries
+    const replies = this.#replies
+    const plain = this.#plain
+    this.#entries = []
+    this.#replies = []
+    this.#bytes = 0
+    this.#plain = true
+    if (plain) this.#shareOne(entries)
+    else this.#shareByAudience(entries)
+    for (const { connection, frame } of replies) connection.sendEncoded(frame, 1)
+  }
+
+  #shareOne(entries: readonly Entry[]): void {
+    const batch = join(entries)
+    const members = this.#members
+    for (let i = 0; i < members.length; i++) members[i]!.connection.sendEncoded(batch, entries.length)
+    this.#traffic.countOut(entries.length * members.length, batch.byteLength * members.length)
+  }
+
+  /** Members whom no entry excludes still share one buffer per kind of client. */
+  #shareByAudience(entries: readonly Entry[]): void {
+    const excluded = new Set<Connection>()
+    for (const { except } of entries) for (const connection of except ?? []) excluded.add(connection)
+    const shared = new Map<ConnectionKind, { batch: Uint8Array; count: number }>()
+    for (const { connection } of this.#members) {
+      let share = excluded.has(connection) ? undefined : shared.get(connection.kind)
+      if (share === undefined) {
+        const own = entries.filter(
+          e => (e.kind ?? connection.kind) === connection.kind && e.except?.has(connection) !== true
+        )
+        share = { batch: join(own), count: own.length }
+        if (!excluded.has(connection)) shared.set(connection.kind, share)
+      }
+      if (share.count === 0) continue
+      connection.sendEncoded(share.batch, share.count)
+      this.#traffic.countOut(share.count, share.batch.byteLength)
+    }
+  }
+}
+
+function join(entries: readonly Entry[]): Uint8Array {
+  return entries.length === 1 ? entries[0]!.frame : Buffer.concat(entries.map(entry => entry.frame))
+}

@@ -1,0 +1,103 @@
+import type { Connection } from '../connection/connection.ts'
+import type { OutgoingMessage } from '../connection/publication.ts'
+import type { Logger } from '../log.ts'
+import type {
+  AnyChannel,
+  CommandNames,
+  CommandParam,
+  CommandReply,
+  EventOf,
+  ParamsOfChannel,
+  PresenceInfo
+} from '../protocol/contract.ts'
+import type { JoinedBy, LeaveReason } from '../protocol/system.ts'
+import type { RegisteredProfile } from '../register.ts'
+
+/** Who wants into which channel. */
+export interface AccessRequest<D extends AnyChannel = AnyChannel> {
+  readonly channel: string
+  /** The parameters in the channel's name, decoded. */
+  readonly params: ParamsOfChannel<D>
+  readonly profile: RegisteredProfile | null
+  /** `route` before the handshake of a route that upgrades for this channel, `client` for a `$join`. */
+  readonly via: Exclude<JoinedBy, 'server'>
+  /** The connection that joins; null where `via` is `route`, because there is none yet. */
+  readonly connection: Connection | null
+  readonly ip: string
+  /** Aborts when nobody waits for the answer any more. */
+  readonly signal: AbortSignal
+}
+
+export interface JoinEvent<D extends AnyChannel = AnyChannel> {
+  readonly channel: string
+  readonly params: ParamsOfChannel<D>
+  readonly connection: Connection
+  readonly by: JoinedBy
+  /** Whether it is the first connection of its user in the channel; false where it has no profile. */
+  readonly first: boolean
+}
+
+export interface LeaveEvent<D extends AnyChannel = AnyChannel> {
+  readonly channel: string
+  readonly params: ParamsOfChannel<D>
+  readonly connection: Connection
+  /** `closed` where the connection ended. */
+  readonly reason: LeaveReason
+  /** Whether it was the last connection of its user in the channel; false where it has no profile. */
+  readonly last: boolean
+}
+
+/** What a command's handler works with. */
+export interface CommandContext<D extends AnyChannel = AnyChannel> {
+  readonly channel: string
+  readonly params: ParamsOfChannel<D>
+  readonly connection: Connection
+  readonly profile: RegisteredProfile | null
+  /** The same for every run of one command, for effects outside; null for a plain client, which numbers nothing. */
+  readonly idempotencyKey: string | null
+  /** Aborts when the connection ends. */
+  readonly signal: AbortSignal
+  readonly logger: Logger
+  /**
+   * Collects an event for this channel. All that a handler collected goes out together once it has returned, and nothing
+   * where it throws. `from` is the sender's id.
+   */
+  publish(event: EventOf<D>, options?: { readonly exceptSender?: boolean }): void
+}
+
+export type CommandHandler<D extends AnyChannel, K extends string> = (
+  param: CommandParam<D, K>,
+  context: CommandContext<D>
+) => CommandReply<D, K> | Promise<CommandReply<D, K>>
+
+/** How one pattern's channels behave. */
+export interface ChannelRules<D extends AnyChannel = AnyChannel> {
+  /**
+   * Whether the request may join: false and `forbidden()` answer 403 or nack `forbidden`, and `unauthorized()`,
+   * `notFound()`, `badRequest()` likewise; anything else thrown is a failure of the server. Without it no client may
+   * `$join`, and routes and the server decide alone.
+   */
+  readonly access?: (request: AccessRequest<D>) => boolean | Promise<boolean>
+  /** Runs after `$joined` was sent; commands of that connection on that channel wait for it. A throw closes 1011. */
+  readonly onJoin?: (event: JoinEvent<D>) => void | Promise<void>
+  /** Runs after the membership ended. A throw is logged. */
+  readonly onLeave?: (event: LeaveEvent<D>) => void | Promise<void>
+  /** One handler for each command of the contract. */
+  readonly commands?: { readonly [K in CommandNames<D>]: CommandHandler<D, K> }
+  /** Who is in the channel is told to its members. A function says what is told besides the id. Default false. */
+  readonly presence?: boolean | ((profile: RegisteredProfile, connection: Connection) => PresenceInfo<D>)
+  readonly limits?: ChannelLimits
+}
+
+export interface ChannelLimits {
+  /** Connections in one channel. Default and 0: no limit of its own. */
+  readonly connections?: number
+  /** Commands a second that one connection may send to one channel, with as many at once. Default and 0: no limit of its own. */
+  readonly messagesPerSecond?: number
+}
+
+/** What a handler collected. */
+export interface Collected {
+  readonly message: OutgoingMessage
+  readonly exceptSender: boolean
+}

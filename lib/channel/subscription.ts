@@ -1,0 +1,37 @@
+import type { Connection, Membership } from '../connection/connection.ts'
+import { Lane } from '../connection/lane.ts'
+import type { JoinedBy } from '../protocol/system.ts'
+import type { Channel } from './channel.ts'
+
+/** One connection's membership of one channel, from the first asking to the end. */
+export class Subscription implements Membership {
+  readonly name: string
+  readonly connection: Connection
+  by: JoinedBy
+  /** What this connection does on this channel happens one after another: the join, then its commands. */
+  readonly lane = new Lane()
+  /** Set while joined. */
+  channel: Channel | null = null
+  /** Place among the channel's members. */
+  index = -1
+  /** `joining` while access is being decided. */
+  state: 'joining' | 'joined' | 'ended' = 'joining'
+  readonly #ended = new AbortController()
+
+  constructor(name: string, connection: Connection, by: JoinedBy) {
+    this.name = name
+    this.connection = connection
+    this.by = by
+  }
+
+  /** Aborts when the membership ends. */
+  get signal(): AbortSignal {
+    return this.#ended.signal
+  }
+
+  end(): void {
+    this.state = 'ended'
+    this.channel = null
+    this.#ended.abort()
+  }
+}

@@ -1,0 +1,222 @@
+import { channelsError, shown } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import { loggable } from '../log.ts'
+import type { Clock, Timer } from '../protocol/clock.ts'
+import { closeCode, comesBack, MAX_REASON_BYTES } from '../protocol/close-code.ts'
+import type { Frame } from '../protocol/message.ts'
+import { encodeFrame } from '../protocol/message.ts'
+import type { RegisteredProfile } from '../register.ts'
+import { Traffic } from '../stats.ts'
+import { encodeText } from './frame.ts'
+import { Outbox } from './outbox.ts'
+import type { OutgoingMessage } from './publication.ts'
+import { encodeMessage } from './publication.ts'
+import type { Receiver, Transport } from './transport.ts'
+import type { Turn } from './turn.ts'
+
+/** How a connection ended. */
+export interface CloseEvent {
+  readonly code: number
+  /** The close frame's reason, made safe for logs; empty where there was none. */
+  readonly reason: string
+  /** Whether the closing handshake was completed (RFC 6455 §7.1.4), rather than the link lost. */
+  readonly clean: boolean
+  /** Whether a client of ours dials again after this code. */
+  readonly willReturn: boolean
+}
+
+/** What the channel layer keeps of a membership. */
+export interface Membership {
+  readonly name: string
+}
+
+/** Everything a connection is made of. */
+export interface ConnectionParts {
+  readonly id: string
+  readonly session: string
+  readonly transport: Transport
+  /** Whether the client speaks the whole protocol, or is a plain one that knows no subprotocol. */
+  readonly kind: ConnectionKind
+  readonly profile: RegisteredProfile | null
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly ip: string
+  readonly route: string
+  readonly logger: Logger
+  readonly clock: Clock
+  readonly turn: Turn
+  readonly outboxBytes: number
+  readonly messageBytes: number
+  readonly closeGraceMs: number
+  /** What the layers above do with input, and at the end. */
+  readonly events: ConnectionEvents
+}
+
+export type ConnectionKind = 'channels.v1' | 'plain'
+
+export interface ConnectionEvents {
+  text(connection: Connection, text: string): void
+  control(connection: Connection): void
+  slow(connection: Connection): void
+  closed(connection: Connection, event: CloseEvent): void
+}
+
+/** One open socket, whoever is behind it. */
+export class Connection implements Receiver {
+  /** Unique among all connections of all nodes. */
+  readonly id: string
+  /** 128 random bits, base64url; outlives the connection once resume is there. */
+  readonly session: string
+  /** `channels.v1`, or `plain` where the client offered no subprotocol. */
+  readonly kind: ConnectionKind
+  readonly profile: RegisteredProfile | null
+  /** What `upgradeWithMetadata` was given; empty otherwise. */
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly ip: string
+  /** The channel it was upgraded for; frames that name no channel mean this one. */
+  readonly route: string
+  /** Whether its session had a connection before. */
+  readonly resumed = false
+  /** Milliseconds since 1970, by the wall clock. */
+  readonly openedAt: number
+  readonly logger: Logger
+  readonly traffic = new Traffic()
+  /** @internal */
+  readonly memberships = new Map<string, Membership>()
+  /** @internal */
+  readonly transport: Transport
+  readonly #outbox: Outbox
+  readonly #parts: ConnectionParts
+  #state: 'open' | 'closing' | 'closed' = 'open'
+  #graceTimer: Timer | null = null
+  #pauses = 0
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts
+    this.id = parts.id
+    this.session = parts.session
+    this.kind = parts.kind
+    this.profile = parts.profile
+    this.metadata = parts.metadata
+    this.ip = parts.ip
+    this.route = parts.route
+    this.openedAt = parts.clock.wall()
+    this.logger = parts.logger
+    this.transport = parts.transport
+    this.#outbox = new Outbox(parts.transport, parts.turn, parts.outboxBytes, () => parts.events.slow(this))
+  }
+
+  get open(): boolean {
+    return this.#state === 'open'
+  }
+
+  /** Names of the channels it is a member of. */
+  get channels(): string[] {
+    return [...this.memberships.keys()]
+  }
+
+  get paused(): boolean {
+    return this.#pauses > 0
+  }
+
+  /** @internal Begins reading. */
+  start(): void {
+    this.transport.start(this)
+  }
+
+  /** @internal Encodes and queues one frame for this connection alone. */
+  sendFrame(frame: Frame): void {
+    this.sendEncoded(encodeText(encodeFrame(frame)), 1)
+  }
+
+  /** @internal Queues encoded frames. */
+  sendEncoded(frames: Uint8Array, count: number): void {
+    this.traffic.countOut(count, frames.byteLength)
+    this.#outbox.push(frames)
+  }
+
+  /**
+   * Sends a message to this connection alone, through the channel that it names.
+   * @throws FST_CHANNELS_INVALID_CHANNEL, FST_CHANNELS_RESERVED_COMMAND, FST_CHANNELS_UNSERIALISABLE,
+   * FST_CHANNELS_MESSAGE_TOO_BIG
+   */
+  send(message: OutgoingMessage): void {
+    const frame = encodeMessage(message.channel ?? this.route, message, this.#parts.messageBytes)
+    this.#parts.turn.distribute()
+    this.sendEncoded(frame, 1)
+  }
+
+  /** @internal Reading goes on when every pause has been undone. */
+  pause(): void {
+    if (this.#pauses++ === 0 && this.open) this.transport.pause()
+  }
+
+  /** @internal */
+  resume(): void {
+    if (--this.#pauses === 0 && this.open) this.transport.resume()
+  }
+
+  /**
+   * Closes with what was sent before going out first; drops the link where the peer does not answer within the grace.
+   * @throws FST_CHANNELS_INVALID_CLOSE
+   */
+  close(code: number, reason = ''): void {
+    assertClose(code, reason)
+    if (this.#state !== 'open') return
+    this.#parts.turn.distribute()
+    this.#outbox.flush()
+    if (this.#state === 'open') this.#end(code, reason)
+  }
+
+  /** @internal Closes and throws away what was not sent. */
+  abandon(code: number, reason: string): void {
+    if (this.#state === 'open') this.#end(code, reason)
+  }
+
+  /** @internal Drops the link now. */
+  destroy(): void {
+    this.transport.destroy()
+  }
+
+  /** Writes what waits, without waiting for the end of the turn. */
+  flush(): void {
+    this.#outbox.flush()
+  }
+
+  #end(code: number, reason: string): void {
+    this.#state = 'closing'
+    this.#outbox.close()
+    this.#graceTimer = this.#parts.clock.after(this.#parts.closeGraceMs, () => this.transport.destroy())
+    this.transport.end(code, reason)
+  }
+
+  text(text: string): void {
+    if (this.open) this.#parts.events.text(this, text)
+  }
+
+  binary(): void {
+    const { code, reason } = closeCode('unsupported-data')
+    this.close(code, reason)
+  }
+
+  control(): void {
+    if (this.open) this.#parts.events.control(this)
+  }
+
+  closed(code: number, reason: string): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#graceTimer?.cancel()
+    this.#outbox.close()
+    const event = { code, reason: loggable(reason), clean: code !== 1006, willReturn: comesBack(code) }
+    this.#parts.events.closed(this, event)
+  }
+}
+
+/** Codes that an endpoint may send (RFC 6455 §7.4): the rest are reserved or mean that none was sent. */
+function assertClose(code: number, reason: string): void {
+  const standard = code === 1000 || code === 1001 || code === 1003 || code === 1008 || (code >= 1011 && code <= 1013)
+  const own = code >= 4000 && code <= 4999
+  if (!Number.isInteger(code) || !(standard || own) || Buffer.byteLength(reason) > MAX_REASON_BYTES) {
+    throw channelsError('FST_CHANNELS_INVALID_CLOSE', `${shown(code)} ${shown(reason)}`)
+  }
+}

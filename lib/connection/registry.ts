@@ -1,0 +1,62 @@
+import type { Connection } from './connection.ts'
+
+/** This node's open connections, by id, by user and by address. */
+export class Connections {
+  readonly #byId = new Map<string, Connection>()
+  readonly #byUser = new Map<string, Set<Connection>>()
+  readonly #byAddress = new Map<string, number>()
+  /** Connections since the start. */
+  opened = 0
+  closed = 0
+
+  get size(): number {
+    return this.#byId.size
+  }
+
+  get users(): number {
+    return this.#byUser.size
+  }
+
+  add(connection: Connection): void {
+    this.opened++
+    this.#byId.set(connection.id, connection)
+    this.#byAddress.set(connection.ip, this.countOfAddress(connection.ip) + 1)
+    if (connection.profile === null) return
+    const user = this.#byUser.get(connection.profile.id)
+    if (user === undefined) this.#byUser.set(connection.profile.id, new Set([connection]))
+    else user.add(connection)
+  }
+
+  remove(connection: Connection): void {
+    this.closed++
+    this.#byId.delete(connection.id)
+    const left = this.countOfAddress(connection.ip) - 1
+    if (left === 0) this.#byAddress.delete(connection.ip)
+    else this.#byAddress.set(connection.ip, left)
+    if (connection.profile === null) return
+    const user = this.#byUser.get(connection.profile.id)!
+    user.delete(connection)
+    if (user.size === 0) this.#byUser.delete(connection.profile.id)
+  }
+
+  get(id: string): Connection | undefined {
+    return this.#byId.get(id)
+  }
+
+  ofUser(userId: string): readonly Connection[] {
+    return [...(this.#byUser.get(userId) ?? [])]
+  }
+
+  countOfUser(userId: string): number {
+    return this.#byUser.get(userId)?.size ?? 0
+  }
+
+  countOfAddress(ip: string): number {
+    return this.#byAddress.get(ip) ?? 0
+  }
+
+  /** A snapshot: connections may close while it is walked. */
+  all(): readonly Connection[] {
+    return [...this.#byId.values()]
+  }
+}

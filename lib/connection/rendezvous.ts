@@ -1,0 +1,38 @@
+import type { Logger } from '../log.ts'
+import type { RegisteredProfile } from '../register.ts'
+import type { ConnectionKind } from './connection.ts'
+import type { Transport } from './transport.ts'
+
+/**
+ * Where the HTTP side of an upgrade and the service meet: what `upgrade` needs of the request, without the request. The
+ * action runs as the route's handler, so that all it throws before `open` is an ordinary answer.
+ */
+export interface Rendezvous {
+  readonly profile: RegisteredProfile | null
+  readonly ip: string
+  readonly logger: Logger
+  readonly kind: ConnectionKind
+  /** Aborts when the peer leaves, the handshake takes too long, or the server closes. */
+  readonly signal: AbortSignal
+  /** Throws unless the handshake can still be opened. */
+  assertPending(): void
+  /**
+   * Answers 101 in this very turn.
+   * @throws FST_CHANNELS_UPGRADE_TOO_LATE, FST_CHANNELS_ALREADY_UPGRADED, FST_CHANNELS_SOCKET_GONE
+   */
+  open(): Transport
+  /** From now on what the action throws closes this connection. */
+  opened(connection: { close(code: number, reason: string): void }): void
+}
+
+const meetings = new WeakMap<object, Rendezvous>()
+
+/** Ties a PageState to its request's rendezvous. */
+export function arrange(pageState: object, rendezvous: Rendezvous): void {
+  meetings.set(pageState, rendezvous)
+}
+
+/** The rendezvous that was arranged for this PageState; undefined where `act` did not build it. */
+export function meetingOf(pageState: object): Rendezvous | undefined {
+  return meetings.get(pageState)
+}

@@ -1,0 +1,60 @@
+import type { Clock } from '../protocol/clock.ts'
+
+/** Something that has frames waiting to be put into outboxes. */
+export interface Batch {
+  distribute(): void
+}
+
+/** Something that has frames waiting to be written. */
+export interface Flushable {
+  flush(): void
+}
+
+/**
+ * Collects what is to be sent in this turn of the event loop and sends it at the turn's end: each channel's publications
+ * as one batch, in the order in which the channels were first published to, then one write per socket.
+ */
+export class Turn {
+  readonly #clock: Clock
+  #batches: Batch[] = []
+  #outboxes: Flushable[] = []
+  #scheduled = false
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  addBatch(batch: Batch): void {
+    this.#batches.push(batch)
+    this.#schedule()
+  }
+
+  addOutbox(outbox: Flushable): void {
+    this.#outboxes.push(outbox)
+    this.#schedule()
+  }
+
+  /** Sends now what has been collected. */
+  flush(): void {
+    this.distribute()
+    const outboxes = this.#outboxes
+    this.#outboxes = []
+    for (const outbox of outboxes) outbox.flush()
+  }
+
+  /** Puts what was published so far into the outboxes, so that what is sent next comes after it. */
+  distribute(): void {
+    const batches = this.#batches
+    this.#batches = []
+    for (const batch of batches) batch.distribute()
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    this.#clock.soon(() => {
+      this.#scheduled = false
+      this.flush()
+    })
+  }
+}

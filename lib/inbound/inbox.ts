@@ -1,0 +1,36 @@
+import type { Clock } from '../protocol/clock.ts'
+import type { MessageHandler } from './handlers.ts'
+import { TokenBucket } from './rate-limit.ts'
+import { Sequence } from './sequence.ts'
+
+/** What is kept of one connection's input. */
+export class Inbox {
+  readonly sequence = new Sequence()
+  /** Null where the rate is not limited. */
+  readonly bucket: TokenBucket | null
+  /** Null where strikes are not counted. */
+  readonly strikes: TokenBucket | null
+  readonly onMessage: MessageHandler | null
+  /** Commands and requests taken and not yet answered. */
+  waiting = 0
+  /** Of channels with a rate of their own. */
+  readonly channelBuckets = new Map<string, TokenBucket>()
+
+  constructor(clock: Clock, limits: InboxLimits, onMessage: MessageHandler | null) {
+    const { messagesPerSecond, burst, violationsPerMinute } = limits
+    this.bucket = messagesPerSecond === 0 ? null : new TokenBucket(clock, messagesPerSecond, burst)
+    this.strikes =
+      violationsPerMinute === 0 ? null : new TokenBucket(clock, violationsPerMinute / 60, violationsPerMinute)
+    this.onMessage = onMessage
+  }
+}
+
+/** The part of `limits` that concerns input. */
+export interface InboxLimits {
+  readonly depth: number
+  readonly channels: number
+  readonly messagesPerSecond: number
+  readonly burst: number
+  readonly pendingCommands: number
+  readonly violationsPerMinute: number
+}

@@ -1,0 +1,33 @@
+import type { NackCode } from '../protocol/system.ts'
+import { NACK_CODES } from '../protocol/system.ts'
+
+/** Why a frame is answered with a nack; its message is for the peer to read. */
+export class Refusal extends Error {
+  readonly code: NackCode
+  readonly retryAfterMs: number | undefined
+
+  constructor(code: NackCode, message: string = NACK_CODES[code].meaning, retryAfterMs?: number) {
+    super(message)
+    this.code = code
+    this.retryAfterMs = retryAfterMs
+  }
+
+  get retry(): boolean {
+    return NACK_CODES[this.code].retry
+  }
+}
+
+const BY_STATUS: Readonly<Record<number, NackCode>> = {
+  400: 'bad-request',
+  401: 'unauthorized',
+  403: 'forbidden',
+  404: 'not-found'
+}
+
+/** What application code threw, as a refusal; null where it is a failure, of which a stranger must not read more. */
+export function refusalOf(error: unknown): Refusal | null {
+  if (error instanceof Refusal) return error
+  const status = (error as { statusCode?: unknown } | null)?.statusCode
+  const code = typeof status === 'number' ? BY_STATUS[status] : undefined
+  return code === undefined ? null : new Refusal(code, (error as Error).message)
+}

@@ -1,0 +1,117 @@
+import type { Channel } from '../channel/channel.ts'
+import type { ChannelRules } from '../channel/rules.ts'
+import type { Subscription } from '../channel/subscription.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { Frame } from '../protocol/message.ts'
+import { systemFrame } from '../protocol/system.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import type { Inbox } from './inbox.ts'
+import { Refusal } from './refusal.ts'
+
+type RequestFrame = Frame & { readonly channel: string }
+
+/**
+ * A client's `$join`, `$leave` or `$presence`.
+ * @throws {Refusal} where it is refused on arrival
+ */
+export function runRequest(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, frame: RequestFrame): void {
+  const request = REQUESTS.get(frame.cmd)
+  if (request === undefined || connection.kind === 'plain') throw new Refusal('unknown-command')
+  if (frame.ref === undefined) throw new Refusal('bad-frame', `${frame.cmd} needs a ref`)
+  request(dispatcher, connection, inbox, frame.channel, frame.ref)
+}
+
+type Request = (dispatcher: Dispatcher, connection: Connection, inbox: Inbox, channel: string, ref: number) => void
+
+const REQUESTS: ReadonlyMap<string, Request> = new Map([
+  ['$join', join],
+  ['$leave', leave],
+  ['$presence', presence]
+])
+
+function join(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name: string, ref: number): void {
+  const { channels, limits } = dispatcher.parts
+  const present = membershipOf(connection, name)
+  if (present !== undefined) {
+    whenMember(dispatcher, present, ref, () => channels.confirm(present, ref))
+    return
+  }
+  const resolved = channels.definitions.resolve(name)
+  const access = resolved?.definition.rules.access
+  if (resolved === null || access === undefined) throw new Refusal('unknown-channel')
+  if (limits.channels !== 0 && connection.memberships.size >= limits.channels) throw new Refusal('too-many-channels')
+  dispatcher.begin(inbox)
+  const subscription = channels.expect(connection, name, 'client')
+  subscription.lane.run(async () => {
+    try {
+      await decide(dispatcher, subscription, access, resolved.params)
+      channels.join(subscription, ref)
+    } catch (error) {
+      refuseJoin(dispatcher, subscription, ref, error)
+    } finally {
+      dispatcher.done(inbox)
+    }
+  })
+}
+
+function membershipOf(connection: Connection, name: string): Subscription | undefined {
+  return connection.memberships.get(name) as Subscription | undefined
+}
+
+/** Does the task in its turn, if the connection is still a member by then. */
+function whenMember(
+  dispatcher: Dispatcher,
+  subscription: Subscription,
+  ref: number,
+  task: (channel: Channel) => void
+): void {
+  subscription.lane.run(() => {
+    if (subscription.channel !== null) task(subscription.channel)
+    else dispatcher.nack(subscription.connection, { channel: subscription.name, ref }, new Refusal('not-joined'))
+  })
+}
+
+/** @throws {Refusal} or what the rule throws */
+async function decide(
+  dispatcher: Dispatcher,
+  subscription: Subscription,
+  access: NonNullable<ChannelRules['access']>,
+  params: Readonly<Record<string, string>>
+): Promise<void> {
+  const { connection, name, signal } = subscription
+  const { profile, ip } = connection
+  const allowed = await access({ channel: name, params, profile, via: 'client', connection, ip, signal })
+  if (allowed !== true) throw new Refusal('forbidden')
+  if (subscription.state !== 'joining') throw new Refusal('not-joined')
+  if (!dispatcher.parts.channels.hasRoom(name)) throw new Refusal('channel-full')
+}
+
+function refuseJoin(dispatcher: Dispatcher, subscription: Subscription, ref: number, error: unknown): void {
+  const { connection, name } = subscription
+  const refusal = dispatcher.refusal(connection, error)
+  // It may have been given up meanwhile, and another asked for under the same name.
+  if (connection.memberships.get(name) === subscription) dispatcher.parts.channels.leave(subscription, 'server')
+  if (connection.open) dispatcher.nack(connection, { channel: name, ref }, refusal)
+}
+
+/** After the commands that were sent before it. */
+function leave(dispatcher: Dispatcher, connection: Connection, _inbox: Inbox, name: string, ref: number): void {
+  const subscription = membershipOf(connection, name)
+  if (subscription === undefined) throw new Refusal('not-joined')
+  whenMember(dispatcher, subscription, ref, () => dispatcher.parts.channels.leave(subscription, 'client', ref))
+}
+
+/** Only members may ask: they have passed the access check. */
+function presence(dispatcher: Dispatcher, connection: Connection, _inbox: Inbox, name: string, ref: number): void {
+  const subscription = membershipOf(connection, name)
+  if (subscription === undefined) throw new Refusal('not-joined')
+  whenMember(dispatcher, subscription, ref, channel => {
+    const at = { channel: name, ref }
+    if (!channel.tellsPresence)
+      dispatcher.nack(connection, at, new Refusal('forbidden', 'The channel has no presence.'))
+    else {
+      const reply = channel.presence.state()
+      dispatcher.parts.channels.reply(subscription, systemFrame('$ack', { reply, stored: 'none' }, at))
+    }
+  })
+}

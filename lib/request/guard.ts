@@ -1,0 +1,80 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Clock, Timer } from '../protocol/clock.ts'
+
+const BUSY = 'HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n'
+
+/**
+ * Sees every upgrade request before anyone else and lets none of their sockets outlive it. Node hands such a socket over
+ * without listeners or timeouts, and @fastify/websocket 11.3 closes it only where a route answered: one that was answered
+ * outside a route (a malformed URL, a server that is closing) would stay for ever.
+ */
+export class Guard {
+  readonly #clock: Clock
+  readonly #deadlineMs: number
+  /** Sockets that no WebSocket has taken yet. */
+  readonly #waiting = new Map<Socket, Timer>()
+  readonly #socketOf = new WeakMap<IncomingMessage, Socket>()
+  #closing = false
+
+  /** A socket that was not upgraded is destroyed once it was answered, or after `deadlineMs`. */
+  constructor(clock: Clock, deadlineMs: number) {
+    this.#clock = clock
+    this.#deadlineMs = deadlineMs
+  }
+
+  /** Must come before @fastify/websocket is registered. */
+  watch(server: Server): void {
+    server.prependListener('upgrade', (request: IncomingMessage, socket: Socket) => this.#enter(request, socket))
+  }
+
+  /** The socket is a WebSocket's from now on. */
+  release(request: IncomingMessage): void {
+    const socket = this.#socketOf.get(request)
+    if (socket !== undefined) this.#forget(socket)
+  }
+
+  /** From now on upgrade requests are answered 503 by ourselves: nobody else may be listening any more. */
+  close(): void {
+    this.#closing = true
+  }
+
+  /** Ends what is still waiting. */
+  destroyAll(): void {
+    for (const socket of [...this.#waiting.keys()]) socket.destroy()
+  }
+
+  #enter(request: IncomingMessage, socket: Socket): void {
+    // Without a listener a reset would be an uncaught exception.
+    socket.on('error', destroyThis)
+    this.#socketOf.set(request, socket)
+    this.#waiting.set(
+      socket,
+      this.#clock.after(this.#deadlineMs, () => socket.destroy())
+    )
+    socket.once('close', () => this.#forget(socket))
+    this.#clock.soon(() => this.#watchAnswer(socket))
+    if (this.#closing) socket.end(BUSY, () => socket.destroy())
+  }
+
+  /** `_httpMessage` is Node's own; were it renamed, the deadline alone would do. */
+  #watchAnswer(socket: Socket): void {
+    if (!this.#waiting.has(socket)) return
+    const answer = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage
+    if (answer === undefined || answer === null) return
+    const kill = (): void => {
+      if (this.#waiting.has(socket)) socket.destroySoon()
+    }
+    if (answer.writableFinished) kill()
+    else answer.once('finish', () => this.#clock.soon(kill))
+  }
+
+  #forget(socket: Socket): void {
+    this.#waiting.get(socket)?.cancel()
+    this.#waiting.delete(socket)
+  }
+}
+
+function destroyThis(this: Socket): void {
+  this.destroy()
+}

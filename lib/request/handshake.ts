@@ -1,0 +1,153 @@
+import type { Socket } from 'node:net'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
+import type { ConnectionKind } from '../connection/connection.ts'
+import type { Rendezvous } from '../connection/rendezvous.ts'
+import { WebSocketTransport } from '../connection/websocket.ts'
+import type { ChannelsError } from '../errors.ts'
+import { channelsError } from '../errors.ts'
+import type { Logger } from '../log.ts'
+import type { Clock, Timer } from '../protocol/clock.ts'
+import { closeCode } from '../protocol/close-code.ts'
+import { SUBPROTOCOL } from '../protocol/system.ts'
+import type { RegisteredProfile } from '../register.ts'
+import type { Handshakes, Pending } from './handshakes.ts'
+
+/** Everything that one handshake works with. */
+export interface HandshakeParts {
+  readonly key: string
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly clock: Clock
+  readonly timeoutMs: number
+  readonly handshakes: Handshakes
+  /** @fastify/websocket's handler of this route: answers 101 and hands the socket to `adopt`, in one turn. */
+  readonly shake: () => void
+}
+
+const pendingOf = new WeakMap<FastifyRequest, Handshake>()
+
+/** The route's WebSocket handler: the socket is taken by the handshake that asked for it. */
+export function adopt(ws: WebSocket, request: FastifyRequest): void {
+  const handshake = pendingOf.get(request)
+  if (handshake === undefined) ws.terminate()
+  else handshake.adopt(ws)
+}
+
+/**
+ * One upgrade request, from its arrival to its 101 or another answer. The action runs as the route's handler: as long as
+ * it has not called `open`, whatever it throws is an ordinary answer of Fastify's.
+ */
+export class Handshake implements Rendezvous, Pending {
+  readonly ip: string
+  readonly kind: ConnectionKind
+  /** Rejects with the answer where the handshake must end before the action has; resolves where the client is gone. */
+  readonly ended: Promise<void>
+  profile: RegisteredProfile | null = null
+  logger: Logger
+  readonly #parts: HandshakeParts
+  readonly #abort = new AbortController()
+  readonly #socket: Socket
+  readonly #timer: Timer
+  #state: 'pending' | 'open' | 'over' = 'pending'
+  readonly #end: { resolve: () => void; reject: (error: Error) => void }
+  #ws: WebSocket | null = null
+  #connection: { close(code: number, reason: string): void } | null = null
+
+  /** @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
+  constructor(parts: HandshakeParts) {
+    const { request, clock, timeoutMs, handshakes } = parts
+    this.#parts = parts
+    this.ip = request.ip
+    this.kind = request.headers['sec-websocket-protocol'] === undefined ? 'plain' : SUBPROTOCOL
+    this.logger = request.log as Logger
+    handshakes.add(this)
+    let end: { resolve: () => void; reject: (error: Error) => void } | undefined
+    this.ended = new Promise((resolve, reject) => {
+      end = { resolve, reject }
+    })
+    this.#end = end!
+    this.ended.catch(() => {})
+    this.#socket = parts.reply.raw.socket as Socket
+    this.#socket.once('close', this.#gone)
+    // The client's FIN alone: the socket stays writable and no 'close' comes.
+    this.#socket.once('end', this.#gone)
+    this.#timer = clock.after(timeoutMs, () => this.refuse(handshakes.refusal('FST_CHANNELS_HANDSHAKE_TIMEOUT', 1)))
+    pendingOf.set(request, this)
+    if (this.#socket.destroyed) this.#gone()
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal
+  }
+
+  /** Whether the answer was 101. */
+  get isOpen(): boolean {
+    return this.#state === 'open'
+  }
+
+  assertPending(): void {
+    const { key, reply } = this.#parts
+    if (this.#state === 'open') throw channelsError('FST_CHANNELS_ALREADY_UPGRADED', key)
+    if (this.#socket.destroyed) throw channelsError('FST_CHANNELS_SOCKET_GONE')
+    if (this.#state === 'over' || reply.sent) throw channelsError('FST_CHANNELS_UPGRADE_TOO_LATE', key)
+  }
+
+  open(): WebSocketTransport {
+    this.assertPending()
+    this.#parts.shake()
+    this.#leave()
+    // ws refused it and has answered: a server of its own that is closing, or a rule of its own.
+    if (this.#ws === null) {
+      this.#state = 'over'
+      throw channelsError('FST_CHANNELS_SOCKET_GONE')
+    }
+    this.#state = 'open'
+    return new WebSocketTransport(this.#ws, this.#socket)
+  }
+
+  opened(connection: { close(code: number, reason: string): void }): void {
+    this.#connection = connection
+  }
+
+  adopt(ws: WebSocket): void {
+    this.#ws = ws
+  }
+
+  refuse(error: ChannelsError): void {
+    if (this.#state !== 'pending') return
+    this.finish()
+    this.#abort.abort(error)
+    this.#end.reject(error)
+  }
+
+  /** The action is done, or its answer is on the way. */
+  finish(): void {
+    if (this.#state === 'pending') this.#state = 'over'
+    this.#leave()
+  }
+
+  /** The action threw after the 101: there is no answer to give but a close. */
+  fail(): void {
+    const { code, reason } = closeCode('internal-error')
+    if (this.#connection === null) this.#ws?.close(code, reason)
+    else this.#connection.close(code, reason)
+  }
+
+  readonly #gone = (): void => {
+    if (this.#state !== 'pending') return
+    this.finish()
+    this.#abort.abort(channelsError('FST_CHANNELS_SOCKET_GONE'))
+    this.#parts.reply.hijack()
+    this.#socket.destroy()
+    this.#end.resolve()
+  }
+
+  #leave(): void {
+    this.#timer.cancel()
+    this.#socket.off('close', this.#gone)
+    this.#socket.off('end', this.#gone)
+    this.#parts.handshakes.remove(this)
+    pendingOf.delete(this.#parts.request)
+  }
+}

@@ -1,0 +1,235 @@
+import type {} from '@fastify/websocket'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
+import type { Rendezvous } from '../connection/rendezvous.ts'
+import { arrange } from '../connection/rendezvous.ts'
+import type { ChannelsError } from '../errors.ts'
+import { channelsError } from '../errors.ts'
+import type { Clock } from '../protocol/clock.ts'
+import { SUBPROTOCOL } from '../protocol/system.ts'
+import type { RegisteredProfile } from '../register.ts'
+import type { Refusals } from '../stats.ts'
+import type { MarkedAction } from './act.ts'
+import { actionOf } from './act.ts'
+import { adopt, Handshake } from './handshake.ts'
+import type { Handshakes } from './handshakes.ts'
+import type { PageState } from './page-state.ts'
+import { buildPageState } from './page-state.ts'
+
+/** How an action ended. */
+export interface ActionEvent {
+  readonly key: string
+  readonly durationMs: number
+  /** `upgraded` where it opened a connection, `answered` where it returned without, `failed` where it threw. */
+  readonly result: 'answered' | 'upgraded' | 'failed'
+  readonly error?: unknown
+}
+
+export interface RouteParts {
+  readonly clock: Clock
+  readonly handshakeTimeoutMs: number
+  readonly handshakes: Handshakes
+  readonly refusals: Refusals
+  readonly loadProfile: (request: FastifyRequest) => RegisteredProfile | null | Promise<RegisteredProfile | null>
+  readonly allowsOrigin: (request: FastifyRequest) => boolean | Promise<boolean>
+  readonly onAction: ((event: ActionEvent) => void) | null
+}
+
+/** RFC 6455 §4.1: sixteen bytes in base64. */
+const KEY = /^[+/0-9A-Za-z]{22}==$/
+
+/**
+ * Turns routes whose handler `act` made into routes of ours, by an onRoute hook on either side of @fastify/websocket's:
+ * the first declares the WebSocket handler, the second stands in front of what @fastify/websocket made of it.
+ */
+export class Routes {
+  readonly #parts: RouteParts
+  readonly #socketRoutes = new WeakMap<RouteOptions, MarkedAction>()
+  /** Upgrade requests of ours, for `handleProtocols`, which is one function for the whole server. */
+  readonly #ours = new WeakSet<object>()
+
+  constructor(parts: RouteParts) {
+    this.#parts = parts
+  }
+
+  /** Whether this request belongs to an action. */
+  isOurs(raw: object): boolean {
+    return this.#ours.has(raw)
+  }
+
+  /** @throws FST_CHANNELS_WEBSOCKET_OPTION */
+  before(route: RouteOptions): void {
+    const action = actionOf(route.handler)
+    if (action === undefined) return
+    if (route.websocket === true || route.wsHandler !== undefined) {
+      throw channelsError('FST_CHANNELS_WEBSOCKET_OPTION', route.url)
+    }
+    const { params, query } = action.schemas
+    if (params !== undefined || query !== undefined) {
+      route.schema = {
+        ...route.schema,
+        ...(params === undefined ? {} : { params }),
+        ...(query === undefined ? {} : { querystring: query })
+      }
+    }
+    const methods = Array.isArray(route.method) ? route.method : [route.method]
+    const mayUpgrade = methods.every(method => method === 'GET' || method === 'HEAD')
+    route.handler = this.#ordinary(action, mayUpgrade)
+    if (methods.length !== 1 || methods[0] !== 'GET') return
+    route.wsHandler = adopt as unknown as NonNullable<RouteOptions['wsHandler']>
+    this.#socketRoutes.set(route, action)
+  }
+
+  after(route: RouteOptions): void {
+    const action = this.#socketRoutes.get(route)
+    if (action === undefined) return
+    const routes = this
+    const wrapped = route.handler
+    route.handler = function (request, reply) {
+      if (request.ws !== true) return wrapped.call(this, request, reply)
+      const shake = (): void => void wrapped.call(this, request, reply)
+      return routes.#perform(this, action, request, reply, shake)
+    }
+  }
+
+  #ordinary(action: MarkedAction, mayUpgrade: boolean): RouteHandlerMethod {
+    const routes = this
+    return async function (request, reply) {
+      const signal = new AbortController().signal
+      const started = routes.#parts.clock.monotonic()
+      try {
+        const profile = await routes.#parts.loadProfile(request)
+        const pageState = buildPageState(action.key, request, profile, routes.#parts.clock.wall())
+        arrange(pageState, ordinaryRendezvous(action.key, pageState, request.ip, mayUpgrade, signal))
+        const result = await action.run(this, pageState, { request, reply, signal })
+        routes.#report(action.key, started, 'answered', request)
+        if (result !== undefined || reply.sent) return result
+        // Fastify would wait for an answer for ever.
+        return reply.code(204).send()
+      } catch (error) {
+        routes.#report(action.key, started, 'failed', request, error)
+        throw withHeaders(error, reply)
+      }
+    }
+  }
+
+  /** An upgrade request: the origin, then the action, and whichever comes first of its end and the handshake's. */
+  async #perform(
+    app: FastifyInstance,
+    action: MarkedAction,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    shake: () => void
+  ): Promise<unknown> {
+    const started = this.#parts.clock.monotonic()
+    reply.header('connection', 'close')
+    let handshake: Handshake | null = null
+    try {
+      this.#ours.add(request.raw)
+      assertHandshake(request, reply)
+      const { clock, handshakes, handshakeTimeoutMs: timeoutMs } = this.#parts
+      handshake = new Handshake({ key: action.key, request, reply, clock, timeoutMs, handshakes, shake })
+      const work = this.#act(app, action, request, reply, handshake, started)
+      return await Promise.race([work, handshake.ended])
+    } catch (error) {
+      if (reply.sent) return
+      if (handshake === null) this.#report(action.key, started, 'failed', request, error)
+      throw withHeaders(error, reply)
+    } finally {
+      handshake?.finish()
+    }
+  }
+
+  async #act(
+    app: FastifyInstance,
+    action: MarkedAction,
+    request: FastifyRequest,
+    reply: FastifyReply,
+    handshake: Handshake,
+    started: number
+  ): Promise<unknown> {
+    try {
+      if (!(await this.#parts.allowsOrigin(request))) throw this.#counted('FST_CHANNELS_ORIGIN_REFUSED')
+      handshake.profile = await this.#parts.loadProfile(request)
+      handshake.assertPending()
+      const pageState = buildPageState(action.key, request, handshake.profile, this.#parts.clock.wall())
+      handshake.logger = pageState.logger
+      arrange(pageState, handshake)
+      const result = await action.run(app, pageState, { request, reply, signal: handshake.signal })
+      if (result === undefined && !handshake.isOpen && !reply.sent)
+        throw channelsError('FST_CHANNELS_NO_ANSWER', action.key)
+      this.#report(action.key, started, handshake.isOpen ? 'upgraded' : 'answered', request)
+      return handshake.isOpen ? undefined : result
+    } catch (error) {
+      this.#report(action.key, started, 'failed', request, error)
+      if (!handshake.isOpen) throw error
+      handshake.logger.error({ err: error }, 'action failed after the upgrade')
+      handshake.fail()
+      return undefined
+    }
+  }
+
+  #counted(code: 'FST_CHANNELS_ORIGIN_REFUSED'): ChannelsError {
+    this.#parts.refusals.count(code)
+    return channelsError(code)
+  }
+
+  #report(key: string, started: number, result: ActionEvent['result'], request: FastifyRequest, error?: unknown): void {
+    const durationMs = this.#parts.clock.monotonic() - started
+    request.log.debug({ action: key, durationMs, result }, 'action done')
+    try {
+      this.#parts.onAction?.({ key, durationMs, result, ...(error === undefined ? {} : { error }) })
+    } catch (inner) {
+      request.log.error({ err: inner }, 'onAction failed')
+    }
+  }
+}
+
+/** What ws would refuse after the action had run is refused before. */
+function assertHandshake(request: FastifyRequest, reply: FastifyReply): void {
+  const {
+    upgrade,
+    'sec-websocket-key': key,
+    'sec-websocket-version': version,
+    'sec-websocket-protocol': offered
+  } = request.headers
+  if (upgrade?.toLowerCase() !== 'websocket' || typeof key !== 'string' || !KEY.test(key) || version !== '13') {
+    reply.header('sec-websocket-version', '13')
+    throw channelsError('FST_CHANNELS_BAD_HANDSHAKE')
+  }
+  if (offered !== undefined && !offered.split(',').some(name => name.trim() === SUBPROTOCOL)) {
+    throw channelsError('FST_CHANNELS_UNKNOWN_SUBPROTOCOL')
+  }
+}
+
+/** Headers that go with some of our errors (RFC 9110 §7.8, §10.2.3). */
+function withHeaders(error: unknown, reply: FastifyReply): unknown {
+  const { code, retryAfter } = (error ?? {}) as Partial<ChannelsError>
+  if (reply.sent) return error
+  if (code === 'FST_CHANNELS_UPGRADE_REQUIRED') reply.header('upgrade', 'websocket').header('connection', 'upgrade')
+  if (typeof retryAfter === 'number') reply.header('retry-after', String(Math.ceil(retryAfter)))
+  return error
+}
+
+/** An ordinary request of a socket route passes the same checks and is then told to come by WebSocket. */
+function ordinaryRendezvous(
+  key: string,
+  { profile, logger }: PageState<never, never>,
+  ip: string,
+  mayUpgrade: boolean,
+  signal: AbortSignal
+): Rendezvous {
+  return {
+    profile,
+    logger,
+    ip,
+    signal,
+    kind: 'plain',
+    assertPending() {
+      if (!mayUpgrade) throw channelsError('FST_CHANNELS_NOT_A_SOCKET_ROUTE', key)
+    },
+    open() {
+      throw channelsError('FST_CHANNELS_UPGRADE_REQUIRED')
+    },
+    opened() {}
+  }
+}

@@ -1,0 +1,192 @@
+import { createRequire } from 'node:module'
+import cookie from '@fastify/cookie'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
+import websocket from '@fastify/websocket'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { systemClock } from '../lib/clock.ts'
+import type { CloseEvent, Connection } from '../lib/connection/connection.ts'
+import { channelsError } from '../lib/errors.ts'
+import type { MessageHandler } from '../lib/inbound/handlers.ts'
+import type { Logger } from '../lib/log.ts'
+import type { Limits, OptionName, Times } from '../lib/options.ts'
+import { assertOptions, DEFAULT_LIMITS, DEFAULT_TIMES } from '../lib/options.ts'
+import type { Clock } from '../lib/protocol/clock.ts'
+import type { ContractDefinition } from '../lib/protocol/contract.ts'
+import { SUBPROTOCOL } from '../lib/protocol/system.ts'
+import type { RegisteredProfile } from '../lib/register.ts'
+import type { CookieOptions } from '../lib/request/cookie.ts'
+import { SignedCookie } from '../lib/request/cookie.ts'
+import { Guard } from '../lib/request/guard.ts'
+import { Handshakes } from '../lib/request/handshakes.ts'
+import type { OriginPolicy } from '../lib/request/origin.ts'
+import { OriginCheck } from '../lib/request/origin.ts'
+import type { ProfileLoader } from '../lib/request/profile.ts'
+import { assertProfile } from '../lib/request/profile.ts'
+import type { ActionEvent } from '../lib/request/routes.ts'
+import { Routes } from '../lib/request/routes.ts'
+import { Service } from '../lib/service.ts'
+import type { Sockets } from '../lib/sockets.ts'
+import { Refusals } from '../lib/stats.ts'
+import { ServiceSockets } from './sockets.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    sockets: Sockets
+  }
+}
+
+/** Options of the plugin. Unknown ones are refused. */
+export interface ChannelsOptions extends Partial<Times> {
+  /** Loads who a request is, before each action. Default: the signed cookie, or nobody where there is no `cookie.secret`. */
+  readonly profile?: ProfileLoader
+  /** The signed cookie that `signIn` sets. Without it there is none. */
+  readonly cookie?: CookieOptions
+  /** Which origins may upgrade. Default `same-host`; see docs/security.md. */
+  readonly origin?: OriginPolicy
+  /** Channels whose events are known though they are not served; see docs/contract.md. */
+  readonly contract?: ContractDefinition<any>
+  readonly limits?: Partial<Limits>
+  /** Whether what the server publishes is held against the contract. Default: unless NODE_ENV is `production`. */
+  readonly checkEvents?: boolean
+  /** Whether each connection with a profile joins `user-<id>`. Default true. */
+  readonly userChannel?: boolean
+  /** Takes messages on channels without commands of their own. Default: they are refused. */
+  readonly onMessage?: MessageHandler
+  readonly onOpen?: (connection: Connection) => void | Promise<void>
+  readonly onClose?: (connection: Connection, event: CloseEvent) => void | Promise<void>
+  readonly onError?: (error: unknown, connection: Connection | null) => void
+  /** Hears of each action's end: how long it took and what came of it. */
+  readonly onAction?: (event: ActionEvent) => void
+  /** Where time and chance come from; for tests. */
+  readonly clock?: Clock
+}
+
+/** Every option of the type is one that is checked, and the other way round. */
+type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never
+const optionsAreListed: Same<keyof ChannelsOptions, OptionName> = true
+void optionsAreListed
+
+/** Below it one reset handshake ends the process (reliability: uncaught ECONNRESET). */
+const WEBSOCKET_FLOOR = [11, 3, 6] as const
+
+/** How much longer than a handshake an upgrade request may live that no action answers. */
+const GUARD_SLACK_MS = 1_000
+
+const registered = new WeakSet<object>()
+
+const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
+  assertOptions(options)
+  assertHost(app)
+  const clock = options.clock ?? systemClock
+  const limits: Limits = { ...DEFAULT_LIMITS, ...defined(options.limits ?? {}) }
+  const times: Times = { ...DEFAULT_TIMES, ...defined(pickTimes(options)) }
+  const refusals = new Refusals()
+  const handshakes = new Handshakes(limits, refusals)
+  const signedCookie = options.cookie === undefined ? null : new SignedCookie(options.cookie, clock)
+  const service = new Service({
+    clock,
+    limits,
+    times,
+    refusals,
+    hooks: options,
+    logger: app.log as Logger,
+    contract: options.contract ?? null,
+    checkEvents: options.checkEvents ?? process.env.NODE_ENV !== 'production',
+    userChannel: options.userChannel ?? true,
+    onMessage: options.onMessage ?? null,
+    pendingHandshakes: () => handshakes.size
+  })
+  const routes = new Routes({
+    clock,
+    handshakes,
+    refusals,
+    handshakeTimeoutMs: times.handshakeTimeoutMs,
+    loadProfile: profileLoader(options.profile, signedCookie),
+    allowsOrigin: originCheck(options, signedCookie),
+    onAction: options.onAction ?? null
+  })
+  const guard = new Guard(clock, times.handshakeTimeoutMs + GUARD_SLACK_MS)
+
+  app.decorate('sockets', new ServiceSockets(service, signedCookie) as Sockets<any>)
+  if (!app.hasPlugin('@fastify/cookie')) await app.register(cookie)
+
+  // The order matters from here on: the guard sees a request before @fastify/websocket does, our preClose hook says
+  // goodbye before its own closes without a code, and our two onRoute hooks stand on either side of its one.
+  guard.watch(app.server)
+  app.addHook('preClose', async () => {
+    handshakes.close()
+    guard.close()
+    await service.close()
+    guard.destroyAll()
+  })
+  app.addHook('onRoute', route => routes.before(route))
+  await app.register(websocket, { options: websocketOptions(limits, routes), errorHandler: terminate })
+  app.addHook('onRoute', route => routes.after(route))
+  app.websocketServer.on('connection', (_ws, request) => guard.release(request))
+  app.addHook('onReady', async () => service.ready())
+}
+
+/** Fastify 5 plugin: brings @fastify/websocket, decorates `app.sockets` and makes routes of actions. */
+export const channels = fp(plugin, { name: 'fastify-channels', fastify: '5.x' })
+
+/** @throws where this server cannot have the plugin, or not now */
+function assertHost(app: FastifyInstance): void {
+  if (registered.has(app.server)) throw channelsError('FST_CHANNELS_ALREADY_REGISTERED')
+  if (app.hasPlugin('@fastify/websocket') || app.hasDecorator('websocketServer')) {
+    throw channelsError('FST_CHANNELS_WEBSOCKET_REGISTERED')
+  }
+  const { version } = createRequire(import.meta.url)('@fastify/websocket/package.json') as { version: string }
+  if (isOlder(version, WEBSOCKET_FLOOR)) {
+    throw channelsError('FST_CHANNELS_WEBSOCKET_TOO_OLD', version, WEBSOCKET_FLOOR.join('.'))
+  }
+  registered.add(app.server)
+}
+
+function isOlder(version: string, floor: readonly number[]): boolean {
+  const parts = version.split('.').map(Number)
+  for (let i = 0; i < floor.length; i++) if (parts[i] !== floor[i]) return parts[i]! < floor[i]!
+  return false
+}
+
+function websocketOptions(limits: Limits, routes: Routes): NonNullable<WebsocketPluginOptions['options']> {
+  return {
+    maxPayload: limits.payloadBytes,
+    perMessageDeflate: false,
+    // One function for the whole server: on routes that are not ours it does what ws does without one.
+    handleProtocols: (offered: Set<string>, request: object) =>
+      routes.isOurs(request) ? offered.has(SUBPROTOCOL) && SUBPROTOCOL : (offered.values().next().value ?? false)
+  }
+}
+
+/** An error after the handshake is a lost link; what matters of it is the close, which we see as well. */
+function terminate(_error: Error, socket: { terminate(): void }): void {
+  socket.terminate()
+}
+
+function profileLoader(
+  loader: ProfileLoader | undefined,
+  cookie: SignedCookie | null
+): (request: FastifyRequest) => RegisteredProfile | null | Promise<RegisteredProfile | null> {
+  if (loader === undefined) return request => (cookie?.read(request) ?? null) as RegisteredProfile | null
+  return async request => assertProfile((await loader(request)) ?? null) as RegisteredProfile | null
+}
+
+function originCheck(
+  options: ChannelsOptions,
+  cookie: SignedCookie | null
+): (request: FastifyRequest) => boolean | Promise<boolean> {
+  const check = new OriginCheck(options.origin)
+  // A loader of the host's may read any cookie: then each of them is credentials that a page of another site could use.
+  const bears = (request: FastifyRequest): boolean =>
+    options.profile === undefined ? (cookie?.bears(request) ?? false) : request.raw.headers.cookie !== undefined
+  return request => check.allows(request, bears(request))
+}
+
+function pickTimes({ heartbeatMs, handshakeTimeoutMs, closeGraceMs }: ChannelsOptions): object {
+  return { heartbeatMs, handshakeTimeoutMs, closeGraceMs }
+}
+
+function defined<T extends object>(values: T): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T
+}
