@@ -8,7 +8,7 @@ import { askWhy, mayProbe } from './probe.ts'
 import { namedMs, Reconnect } from './reconnect.ts'
 import type { SocketState } from './states.ts'
 import { move } from './states.ts'
-import { environment, resolveUrl } from './transport.ts'
+import { resolveUrl } from './transport.ts'
 import type { Turn } from './turn.ts'
 
 /** Where to dial; a function is asked before every dial, so that it may bear a fresh token. */
@@ -17,31 +17,11 @@ export type UrlSource = string | URL | (() => string | URL | Promise<string | UR
 /** How to dial; a function is asked before every dial. Until it first was, the defaults hold. */
 export type OptionsSource = SocketOptions | (() => SocketOptions | Promise<SocketOptions>)
 
-/** How a connection ended; `final` is that the socket will not dial again by itself. */
-export interface CloseInfo {
-  readonly code: number
-  readonly reason: string
-  readonly final: boolean
-  /** The HTTP status of a refused handshake, where it is known. */
-  readonly status?: number
-}
-
 /** What the socket hears of its links. */
 export interface DialerEvents {
   state(state: SocketState, previous: SocketState): void
   data(data: unknown): void
-  /** The link is gone; `final` where no other follows by itself. */
-  down(info: CloseInfo, wasConnected: boolean): void
-  fail(error: ChannelError): void
 }
-
-/** What a server said about the end that it is about to make. */
-interface Announced {
-  readonly stay: boolean
-  readonly retryAfterMs: number
-}
-
-const NOTHING: Announced = { stay: false, retryAfterMs: 0 }
 
 /** Keeps one link to the server: dials, waits, dials again, and knows when to stop. */
 export class Dialer {
@@ -51,16 +31,19 @@ export class Dialer {
   #options: OptionsSource
   #turn: Turn
   #events: DialerEvents
-  #reconnect: Reconnect
+  #reconnect = new Reconnect(this, () => this.#turn.run(() => this.#start()))
   #link: Link | undefined
   #timer: Timer | undefined
   /** Counts dials: whatever an earlier one still has to say is not heard. */
   #dial = 0
   #opened = false
   #connectedAt = 0
-  #announced = NOTHING
+  /** What the server has said of the close to come. */
+  #stay = false
+  #serverMs = 0
   #dialled: URL | undefined
 
+  /** @throws {ChannelError} `invalid-option` */
   constructor(url: UrlSource, options: OptionsSource, turn: Turn, events: DialerEvents) {
     this.#url = url
     this.#options = options
@@ -69,36 +52,37 @@ export class Dialer {
     // A function is asked with the first dial; what it gives is checked then.
     this.settings = typeof options === 'function' ? DEFAULTS : checkOptions(options)
     if (typeof url !== 'function') resolveUrl(url)
-    this.#reconnect = new Reconnect(
-      () => this.settings,
-      () => turn.run(() => this.#start())
-    )
   }
 
   /** Dials, unless it has or is about to. */
   connect(): void {
-    const { name } = this.state
-    if (name !== 'idle' && name !== 'closed') return
+    if (!['idle', 'closed'].includes(this.state.name)) return
     this.#reconnect.attempt = 0
-    this.#reconnect.listen()
+    this.#reconnect.listen('add')
     this.#start()
   }
 
   /** Drops the link, if any, and dials now. */
   reconnect(): void {
+    const { name } = this.state
     this.connect()
-    if (this.state.name === 'connecting' && this.#link === undefined && this.#dialled === undefined) return
-    const wasConnected = this.state.name === 'connected'
+    if (name === 'idle' || name === 'closed') return
     this.#hangUp(1000, 'reconnect')
-    this.#events.down({ code: 1000, reason: 'reconnect', final: false }, wasConnected)
+    if (name === 'connected') this.#wait(1000, 'reconnect', 0)
     this.#start()
   }
 
-  /** Ends the link for good. */
-  disconnect(code: number, reason: string): void {
-    if (this.state.name !== 'closed') this.#close(code, reason)
+  /** Ends the link, or what should become one, for good. */
+  close(code: number, reason: string, status?: number): void {
+    if (this.state.name === 'closed') return
+    this.#dial++
+    this.#reconnect.stop()
+    this.#reconnect.listen('remove')
+    this.#hangUp(code, reason)
+    this.#move({ name: 'closed', code, reason, status })
   }
 
+  /** False where nothing can be sent. */
   send(text: string): boolean {
     return this.#link?.send(text) ?? false
   }
@@ -106,29 +90,27 @@ export class Dialer {
   /** The server has said `$welcome`. */
   welcomed(session: string, connection: string, heartbeatMs: number): void {
     const { clock, silentSlackMs } = this.settings
+    this.#move({ name: 'connected', session, connection })
     this.#timer?.cancel()
     this.#connectedAt = clock.monotonic()
     if (heartbeatMs > 0) this.#link!.watch(heartbeatMs + silentSlackMs, silentSlackMs)
-    this.#move({ name: 'connected', session, connection })
   }
 
-  /** The server has said `$closing`: how it meant the close that follows. */
+  /** The server has said `$closing`: how it means the close that follows. */
   closing(reason: unknown, retryAfterMs: unknown): void {
-    this.#announced = { stay: reason === 'closed-by-server', retryAfterMs: namedMs(retryAfterMs) }
+    this.#stay = reason === 'closed-by-server'
+    this.#serverMs = namedMs(retryAfterMs)
   }
 
   #start(): void {
-    const dial = ++this.#dial
     const { clock, connectTimeoutMs } = this.settings
     this.#reconnect.stop()
-    this.#opened = false
-    this.#announced = NOTHING
+    this.#opened = this.#stay = false
+    this.#serverMs = 0
     this.#dialled = undefined
     this.#move({ name: 'connecting', attempt: this.#reconnect.attempt })
-    if (connectTimeoutMs > 0) {
-      this.#timer = clock.after(connectTimeoutMs, () => this.#failed(`no $welcome within ${connectTimeoutMs} ms`))
-    }
-    void this.#open(dial)
+    this.#timer = clock.after(connectTimeoutMs, () => this.#failed('no $welcome in time'))
+    void this.#open(++this.#dial)
   }
 
   async #open(dial: number): Promise<void> {
@@ -139,16 +121,15 @@ export class Dialer {
       const source = await (typeof this.#url === 'function' ? this.#url() : this.#url)
       if (dial !== this.#dial) return
       if (given !== options) this.settings = checkOptions(given)
-      this.#dialled = resolveUrl(source, this.settings.query)
+      this.#dialled = resolveUrl(source)
       this.#link = this.#newLink(this.#dialled.href)
-    } catch (error) {
-      if (dial === this.#dial) this.#failed('the dial failed', error)
+    } catch (cause) {
+      if (dial === this.#dial) this.#failed('the dial failed', cause)
     }
   }
 
   #newLink(url: string): Link {
-    const { clock, WebSocket = environment.WebSocket } = this.settings
-    return new Link(WebSocket!, url, ['channels.v1'], clock, {
+    return new Link(this.settings, url, ['channels.v1'], {
       open: () => {
         this.#opened = true
       },
@@ -160,52 +141,38 @@ export class Dialer {
     })
   }
 
-  #failed(reason: string, cause?: unknown): void {
+  #failed(message: string, cause?: unknown): void {
     this.#turn.run(() => {
-      this.#events.fail(new ChannelError('dial-failed', reason, { retry: true, cause }))
-      this.#ended(1006, reason)
+      this.#turn.report(new ChannelError('dial-failed', { message, retry: true, cause }))
+      this.#ended(1006, message)
     })
   }
 
   #ended(code: number, reason: string): void {
     const { clock, backoff, probe } = this.settings
-    const wasConnected = this.state.name === 'connected'
     const url = this.#dialled
     this.#hangUp(1000, reason)
-    if (wasConnected && clock.monotonic() - this.#connectedAt >= backoff.stableMs) this.#reconnect.attempt = 0
-    if (this.#announced.stay || !comesBack(code)) this.#close(code, reason)
-    else if (!this.#opened && url !== undefined && mayProbe(url, probe)) void this.#probe(url, code, reason)
-    else this.#wait(code, reason, this.#announced.retryAfterMs)
+    if (this.state.name === 'connected' && clock.monotonic() - this.#connectedAt >= backoff.stableMs) {
+      this.#reconnect.attempt = 0
+    }
+    if (this.#stay || !comesBack(code)) this.close(code, reason)
+    else if (!this.#opened && url && mayProbe(url, probe)) void this.#probe(url, code, reason)
+    else this.#wait(code, reason, this.#reconnect.start(this.#serverMs))
   }
 
   async #probe(url: URL, code: number, reason: string): Promise<void> {
-    const dial = this.#dial
-    const verdict = await askWhy(url, this.settings)
+    const dial = ++this.#dial
+    const { final, status, retryAfterMs } = await askWhy(url, this.settings)
     if (dial !== this.#dial) return
     this.#turn.run(() => {
-      if (verdict?.final) this.#close(code, `refused with ${verdict.status}`, verdict.status)
-      else this.#wait(code, reason, verdict?.retryAfterMs ?? 0)
+      if (final) this.close(code, `refused with ${status}`, status)
+      else this.#wait(code, reason, this.#reconnect.start(retryAfterMs))
     })
   }
 
-  #wait(code: number, reason: string, serverMs: number): void {
-    const wasConnected = this.state.name === 'connected'
-    const retryInMs = this.#reconnect.start(serverMs)
-    const { attempt } = this.#reconnect
+  #wait(code: number, reason: string, retryInMs: number): void {
     const retryAt = this.settings.clock.wall() + retryInMs
-    this.#move({ name: 'waiting', attempt, retryInMs, retryAt, code, reason })
-    this.#events.down({ code, reason, final: false }, wasConnected)
-  }
-
-  #close(code: number, reason: string, status?: number): void {
-    const wasConnected = this.state.name === 'connected'
-    this.#dial++
-    this.#reconnect.stop()
-    this.#reconnect.unlisten()
-    this.#hangUp(code, reason)
-    const known = status === undefined ? {} : { status }
-    this.#move({ name: 'closed', code, reason, ...known })
-    this.#events.down({ code, reason, final: true, ...known }, wasConnected)
+    this.#move({ name: 'waiting', attempt: this.#reconnect.attempt, retryInMs, retryAt, code, reason })
   }
 
   #hangUp(code: number, reason: string): void {

@@ -22,6 +22,7 @@ export type ClientCode =
   | 'reserved-command'
   | 'invalid-option'
   | 'invalid-channel'
+  /** A close has code 1000 or 3000 to 4999 and a reason of at most 123 bytes. */
   | 'invalid-close'
   /** The server sent something that is no frame of the protocol; it was ignored. */
   | 'bad-frame'
@@ -34,46 +35,33 @@ export type ClientCode =
 
 /** What an error is about, besides its code. */
 export interface ErrorDetails {
+  readonly message?: string | undefined
   readonly channel?: string | undefined
   readonly cmd?: string | undefined
-  readonly retry?: boolean | undefined
+  readonly retry?: boolean
   readonly retryAfterMs?: number | undefined
   readonly cause?: unknown
 }
 
 /** Every error that the client throws, rejects with or reports; callers match on `code`. */
 export class ChannelError extends Error {
-  override readonly name = 'ChannelError'
-  readonly code: ClientCode | NackCode | (string & {})
+  declare readonly code: ClientCode | NackCode | (string & {})
   /** Whether the same again may succeed later. */
-  readonly retry: boolean
+  declare readonly retry: boolean
   /** How long the server asks to wait before that, in milliseconds. */
-  readonly retryAfterMs: number | undefined
-  readonly channel: string | undefined
-  readonly cmd: string | undefined
+  declare readonly retryAfterMs: number | undefined
+  declare readonly channel: string | undefined
+  declare readonly cmd: string | undefined
 
-  constructor(code: ClientCode | (string & {}), message: string, details: ErrorDetails = {}) {
-    super(message, 'cause' in details ? { cause: details.cause } : undefined)
-    this.code = code
-    this.retry = details.retry === true
-    this.retryAfterMs = details.retryAfterMs
-    this.channel = details.channel
-    this.cmd = details.cmd
+  /** Without a message the code stands with what it is about. */
+  constructor(code: ClientCode | (string & {}), details: ErrorDetails = {}) {
+    const { channel, cmd, message = [code, channel, cmd].filter(Boolean).join(' ') } = details
+    super(message)
+    Object.assign(this, { name: 'ChannelError', retry: false, ...details, message, code })
   }
 }
 
-/** The error that a `$nack` stands for. Nothing in it is trusted to have the right type. */
-export function nackError(param: Record<string, unknown>, channel?: string, cmd?: string): ChannelError {
-  const { code, message, retry, retryAfterMs } = param
-  return new ChannelError(String(code), String(message), {
-    channel,
-    cmd,
-    retry: retry === true,
-    retryAfterMs: typeof retryAfterMs === 'number' ? retryAfterMs : undefined
-  })
-}
-
-export function invalidOption(name: string, expected: string, value: unknown): ChannelError {
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
-  return new ChannelError('invalid-option', `option "${name}": expected ${expected}, got ${text.slice(0, 64)}`)
+/** @throws {ChannelError} `invalid-option`, naming the option, what was expected and what came instead */
+export function invalidOption(name: string, expected: string, value: unknown): never {
+  throw new ChannelError('invalid-option', { message: `option "${name}": expected ${expected}, got ${value}` })
 }

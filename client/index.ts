@@ -1,5 +1,4 @@
 // The public surface of `fastify-channels/client`, one name a line.
-export type { Clock, Timer } from '../lib/protocol/clock.ts'
 export type { Message } from '../lib/protocol/message.ts'
 export type { GapReason, Outcome, Position } from '../lib/protocol/position.ts'
 export type { JoinedBy, LeaveReason, NackCode, PresenceMember, PresenceState, Stored } from '../lib/protocol/system.ts'
@@ -12,14 +11,15 @@ export type {
   Outgoing,
   PresenceDiff
 } from './channel.ts'
+export type { ClientClock } from './clock.ts'
 export type { DebugLogger } from './debug.ts'
-export type { CloseInfo, OptionsSource, UrlSource } from './dialer.ts'
+export type { OptionsSource, UrlSource } from './dialer.ts'
 export type { ClientCode, ErrorDetails } from './errors.ts'
 export { ChannelError } from './errors.ts'
 export type { Settings, SocketOptions } from './options.ts'
 export { DEFAULTS } from './options.ts'
 export type { SendOptions, Sent } from './outbox.ts'
-export type { SocketEvents } from './socket.ts'
+export type { CloseInfo, SocketEvents } from './socket.ts'
 export { Socket } from './socket.ts'
 export type { SocketState, StateName } from './states.ts'
 export type { FetchLike, WebSocketConstructor, WebSocketLike } from './transport.ts'

@@ -1,5 +1,7 @@
-import type { Clock, Timer } from '../lib/protocol/clock.ts'
-import type { WebSocketConstructor, WebSocketLike } from './transport.ts'
+import type { Timer } from '../lib/protocol/clock.ts'
+import type { ClientClock } from './clock.ts'
+import type { Settings } from './options.ts'
+import type { WebSocketLike } from './transport.ts'
 
 /** What a link tells its owner. After `end`, or once it was dropped, it tells nothing more. */
 export interface LinkEvents {
@@ -16,16 +18,16 @@ const ignore = (): void => {}
 /** One WebSocket, from its dial to its death. */
 export class Link {
   #ws: WebSocketLike
-  #clock: Clock
+  #clock: ClientClock
   #events: LinkEvents
   #seen = 0
   #watch: Timer | undefined
 
   /** @throws whatever the WebSocket class throws */
-  constructor(WebSocket: WebSocketConstructor, url: string, protocols: string[], clock: Clock, events: LinkEvents) {
+  constructor({ WebSocket, clock }: Settings, url: string, protocols: string[], events: LinkEvents) {
     this.#clock = clock
     this.#events = events
-    const ws = new WebSocket(url, protocols)
+    const ws = new WebSocket!(url, protocols)
     this.#ws = ws
     ws.onopen = () => events.open()
     ws.onmessage = ({ data }) => {

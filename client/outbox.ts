@@ -1,11 +1,13 @@
 import type { Timer } from '../lib/protocol/clock.ts'
 import type { Message } from '../lib/protocol/message.ts'
-import { encodeFrame } from '../lib/protocol/message.ts'
 import type { Position } from '../lib/protocol/position.ts'
 import type { Stored } from '../lib/protocol/system.ts'
-import { ChannelError, nackError } from './errors.ts'
+import type { ErrorDetails } from './errors.ts'
+import { ChannelError } from './errors.ts'
 import type { Settings } from './options.ts'
-import { checkMs } from './options.ts'
+import { checkNumber } from './options.ts'
+import type { SocketState } from './states.ts'
+import type { Turn } from './turn.ts'
 
 /** What an acknowledged command gives. */
 export interface Sent<Reply = unknown> {
@@ -24,18 +26,12 @@ export interface SendOptions {
   readonly signal?: AbortSignal
 }
 
-/** What the outbox needs of its socket. */
-export interface OutboxHost {
-  settings(): Settings
-  /** The longest frame that the server takes. */
-  payloadBytes(): number
-  /** Whether the socket has closed for good. */
-  closed(): boolean
-  /** Whether commands of this channel may be sent now. */
-  ready(channel: string): boolean
-  /** Sends; false where the link takes nothing more. */
-  write(text: string): boolean
-  report(error: ChannelError): void
+/** What channels and commands need of the dialer. */
+export interface Port {
+  readonly settings: Settings
+  readonly state: SocketState
+  /** Sends; false where nothing can be sent. */
+  send(text: string): boolean
 }
 
 interface Command {
@@ -46,106 +42,109 @@ interface Command {
   readonly bytes: number
   /** 0 until it is sent: ids are given in the order of sending. */
   id: number
-  /** Settles the promise, the first time it is called. */
-  settle(error: ChannelError | null, value?: Sent): void
+  /** Settles the promise; called once. */
+  settle(error: ChannelError | null, sent?: Sent): void
 }
 
-const encoder = new TextEncoder()
+/** The length of a text in UTF-8. */
+export function byteLength(text: string): number {
+  return new TextEncoder().encode(text).length
+}
+
+/** A promise that may be left alone: nobody waiting for it never ends a process. */
+export function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {})
+  return promise
+}
 
 /** Commands that wait to be sent or answered. Each settles exactly once, and none is sent twice. */
 export class Outbox {
-  #host: OutboxHost
-  /** In the order of `send`. Replaced and never changed, so that one may go over it while commands leave it. */
-  #waiting: readonly Command[] = []
-  #sent = new Map<number, Command>()
+  /** The longest frame that the server takes. */
+  payloadBytes = 0
+  #port: Port
+  #turn: Turn
+  #ready: (channel: string) => boolean
+  /** Those that are not settled, in the order of `send`. A Set may lose members while one goes over it. */
+  #commands = new Set<Command>()
   #bytes = 0
   #nextId = 1
 
-  constructor(host: OutboxHost) {
-    this.#host = host
+  /** `ready` tells whether commands of a channel may be sent now. */
+  constructor(port: Port, turn: Turn, ready: (channel: string) => boolean) {
+    this.#port = port
+    this.#turn = turn
+    this.#ready = ready
   }
 
-  /** Commands that wait to be sent or answered. */
-  get size(): number {
-    return this.#waiting.length + this.#sent.size
+  /** Takes a command. Its failure is reported too. */
+  send(message: Message, options: SendOptions): Promise<Sent> {
+    return quiet(
+      new Promise((resolve, reject) => {
+        const settle = (error: ChannelError | null, sent?: Sent): void => {
+          if (error) this.#turn.report(error)
+          if (error) reject(error)
+          else resolve(sent!)
+        }
+        try {
+          this.#take(message, options, settle)
+        } catch (error) {
+          settle(error as ChannelError)
+        }
+      })
+    )
   }
 
-  /** Takes a command. The promise may be left alone: its failure is also reported, and never an unhandled rejection. */
-  send(message: Message, options: SendOptions, usualMs: number): Promise<Sent> {
-    const promise = new Promise<Sent>((resolve, reject) => {
-      const settle = (error: ChannelError | null, value?: Sent): void => {
-        if (error === null) return resolve(value!)
-        this.#host.report(error)
-        reject(error)
-      }
-      try {
-        this.#take(message, options, usualMs, settle)
-      } catch (error) {
-        settle(error as ChannelError)
-      }
-    })
-    promise.catch(() => {})
-    return promise
-  }
-
-  #take(message: Message, options: SendOptions, usualMs: number, settle: Command['settle']): void {
+  #take(message: Message, { timeoutMs = 0, signal }: SendOptions, settle: Command['settle']): void {
     const { channel, cmd } = message
-    const { timeoutMs = usualMs, signal } = options
-    const { clock, queue } = this.#host.settings()
+    const { settings, state } = this.#port
     const text = encode(message)
-    const bytes = encoder.encode(text).length
-    checkMs('timeoutMs', timeoutMs)
-    if (this.#host.closed()) throw new ChannelError('closed', 'the socket is closed', { channel, cmd })
-    if (signal?.aborted) throw givenUp('aborted', message)
-    if (this.size >= queue.count || this.#bytes + bytes > queue.bytes) {
-      throw new ChannelError('queue-full', 'as many commands wait as may', { channel, cmd, retry: true })
-    }
+    const bytes = byteLength(text)
+    const full = this.#commands.size >= settings.queue.count || this.#bytes + bytes > settings.queue.bytes
+    const refusal = state.name === 'closed' ? 'closed' : signal?.aborted ? 'aborted' : full ? 'queue-full' : ''
+    checkNumber('timeoutMs', timeoutMs)
+    if (refusal) throw new ChannelError(refusal, { channel, cmd, retry: refusal === 'queue-full' })
     let timer: Timer | undefined
-    const onAbort = (): void => this.#settle(command, givenUp('aborted', command))
+    const aborted = (): void => this.#fail(command, 'aborted')
     const command: Command = {
       channel,
       cmd,
       text,
       bytes,
       id: 0,
-      settle: (error, value) => {
+      settle: (error, sent) => {
         timer?.cancel()
-        signal?.removeEventListener('abort', onAbort)
-        settle(error, value)
+        signal?.removeEventListener('abort', aborted)
+        settle(error, sent)
       }
     }
-    if (timeoutMs > 0) timer = clock.after(timeoutMs, () => this.#settle(command, givenUp('timeout', command)))
-    signal?.addEventListener('abort', onAbort)
+    if (timeoutMs > 0) timer = settings.clock.after(timeoutMs, () => this.#fail(command, 'timeout'))
+    signal?.addEventListener('abort', aborted)
     this.#bytes += bytes
-    this.#waiting = [...this.#waiting, command]
+    this.#commands.add(command)
     this.flush()
   }
 
   /** Sends what may be sent, in order; what waits for one channel holds up no other. */
   flush(): void {
-    for (const command of this.#waiting) {
-      if (!this.#host.ready(command.channel)) continue
+    for (const command of this.#commands) {
+      if (command.id || !this.#ready(command.channel)) continue
       const text = `{"id":${this.#nextId},${command.text.slice(1)}`
-      if (command.bytes + text.length - command.text.length > this.#host.payloadBytes()) {
-        this.#settle(command, new ChannelError('too-big', 'longer than the server takes', command))
-        continue
-      }
-      if (!this.#host.write(text)) return
-      this.#waiting = this.#waiting.filter(other => other !== command)
-      command.id = this.#nextId++
-      this.#sent.set(command.id, command)
+      if (byteLength(text) > this.payloadBytes) this.#fail(command, 'too-big')
+      else if (this.#port.send(text)) command.id = this.#nextId++
+      else return
     }
   }
 
   /** A `$ack` or `$nack` with an id. One for an id that is not waited for is late, and changes nothing. */
-  answered(id: number, acked: boolean, param: Record<string, unknown>): void {
-    const command = this.#sent.get(id)
-    if (command === undefined) return
-    const { position, stored, reply } = param as Partial<Sent>
-    if (acked) this.#settle(command, null, { position: position ?? null, stored: stored ?? 'none', reply })
-    // The server ran it once and has forgotten how that ended.
-    else if (param.code === 'result-expired') this.#settle(command, unknown(command))
-    else this.#settle(command, nackError(param, command.channel, command.cmd))
+  answered(id: number, acked: boolean, param: Record<string, any>): void {
+    const { position = null, stored = 'none', reply, code } = param
+    for (const command of this.#commands) {
+      if (command.id !== id) continue
+      if (acked) this.#settle(command, null, { position, stored, reply })
+      // The server ran it once and has forgotten how that ended.
+      else this.#fail(command, code === 'result-expired' ? 'unknown' : code, param)
+      return
+    }
   }
 
   /** A session begins: its ids count from 1. */
@@ -155,46 +154,45 @@ export class Outbox {
 
   /** The session ended, and nobody will say any more what became of what was sent. */
   linkLost(): void {
-    for (const command of [...this.#sent.values()]) this.#settle(command, unknown(command))
+    for (const command of this.#commands) if (command.id) this.#fail(command, 'unknown')
   }
 
   /** Gives up what was not sent: of one channel, or of all. */
   drop(error: ChannelError, channel?: string): void {
-    for (const command of this.#waiting) {
-      if (channel !== undefined && command.channel !== channel) continue
-      const { code, message, retry, retryAfterMs, cause } = error
-      const details = { channel: command.channel, cmd: command.cmd, retry, retryAfterMs, cause }
-      this.#settle(command, new ChannelError(code, message, details))
+    for (const command of this.#commands) {
+      if (!command.id && (!channel || command.channel === channel)) this.#fail(command, error.code, error)
     }
   }
 
-  #settle(command: Command, error: ChannelError | null, value?: Sent): void {
-    this.#waiting = this.#waiting.filter(other => other !== command)
-    this.#sent.delete(command.id)
-    this.#bytes -= command.bytes
-    command.settle(error, value)
+  /** Whether it took effect is known only as long as it was not sent; an answer of the server has details. */
+  #fail(command: Command, code: string, details?: ErrorDetails): void {
+    const { channel, cmd } = command
+    const known = details || !command.id ? code : 'unknown'
+    this.#settle(command, new ChannelError(known, { ...pick(details), channel, cmd }))
   }
+
+  #settle(command: Command, error: ChannelError | null, sent?: Sent): void {
+    this.#commands.delete(command)
+    this.#bytes -= command.bytes
+    command.settle(error, sent)
+  }
+}
+
+/** What a `$nack`, or an error, has to say besides its code. */
+export function pick({ message, retry, retryAfterMs }: ErrorDetails = {}): ErrorDetails {
+  return { message, retry: retry === true, retryAfterMs }
 }
 
 /** @throws {ChannelError} where the message cannot be sent by anybody */
 function encode({ channel, cmd, param }: Message): string {
-  if (typeof channel !== 'string') throw new ChannelError('invalid-channel', 'a command needs a channel', { cmd })
-  if (typeof cmd !== 'string' || cmd === '' || cmd.startsWith('$')) {
-    throw new ChannelError('reserved-command', `"${cmd}" is no name of a command`, { channel })
-  }
+  if (typeof channel !== 'string') throw new ChannelError('invalid-channel', { cmd })
+  if (typeof cmd !== 'string' || !cmd || cmd.startsWith('$'))
+    throw new ChannelError('reserved-command', { channel, cmd })
   try {
-    return encodeFrame({ channel, cmd, param })
+    // JSON would leave these out in silence.
+    if (typeof param === 'function' || typeof param === 'symbol') throw new TypeError(`a ${typeof param}`)
+    return JSON.stringify({ channel, cmd, param })
   } catch (cause) {
-    throw new ChannelError('unserialisable', `the param of "${cmd}" has no JSON form`, { channel, cmd, cause })
+    throw new ChannelError('unserialisable', { channel, cmd, cause })
   }
-}
-
-/** Whether it took effect is known only as long as it was not sent. */
-function givenUp(code: 'timeout' | 'aborted', command: Message | Command): ChannelError {
-  if ('id' in command && command.id > 0) return unknown(command)
-  return new ChannelError(code, 'given up before it was sent', { channel: command.channel, cmd: command.cmd })
-}
-
-function unknown({ channel, cmd }: Command): ChannelError {
-  return new ChannelError('unknown', 'sent, and not answered: it took effect once or never', { channel, cmd })
 }

@@ -21,12 +21,12 @@ export function mayProbe(url: URL, probe: Settings['probe']): boolean {
 
 /**
  * A browser shows a refused handshake as 1006 whatever its status, so the same URL is asked by plain GET. Whatever goes
- * wrong with that means no more than that the server cannot be reached now: null.
+ * wrong with that means no more than that the server cannot be reached now: status 0.
  */
-export async function askWhy(url: URL, settings: Settings): Promise<Verdict | null> {
-  const { clock, connectTimeoutMs, fetch = environment.fetch } = settings
+export async function askWhy(url: URL, settings: Settings): Promise<Verdict> {
+  const { clock, connectTimeoutMs, fetch } = settings
   const controller = new AbortController()
-  const timer = clock.after(connectTimeoutMs || 10_000, () => controller.abort())
+  const timer = clock.after(connectTimeoutMs, () => controller.abort())
   try {
     const response = await fetch!(url.href.replace('ws', 'http'), {
       credentials: 'same-origin',
@@ -39,7 +39,7 @@ export async function askWhy(url: URL, settings: Settings): Promise<Verdict | nu
     const waitMs = busy ? retryAfterMs(headers.get('retry-after'), clock.wall()) : 0
     return { status, final: FINAL.includes(status), retryAfterMs: waitMs }
   } catch {
-    return null
+    return { status: 0, final: false, retryAfterMs: 0 }
   } finally {
     timer.cancel()
     // The status was all that was wanted: a body that still comes is let go.

@@ -25,20 +25,19 @@ export function retryAfterMs(header: string | null, wallMs: number): number {
 export class Reconnect {
   /** Dials since the last useful connection. */
   attempt = 0
-  #settings: () => Settings
+  #host: { readonly settings: Settings }
   #dial: () => void
   #timer: Timer | undefined
   #notBefore = 0
-  #listening = false
 
-  constructor(settings: () => Settings, dial: () => void) {
-    this.#settings = settings
+  constructor(host: { readonly settings: Settings }, dial: () => void) {
+    this.#host = host
     this.#dial = dial
   }
 
   /** Starts the wait and returns its milliseconds; the delay that the server named comes before our own. */
   start(serverMs: number): number {
-    const { clock, backoff } = this.#settings()
+    const { clock, backoff } = this.#host.settings
     const delayMs = serverMs + backoffMs(this.attempt++, clock.random(), backoff)
     this.#notBefore = clock.monotonic() + serverMs
     this.#timer = clock.after(delayMs, () => this.#fire())
@@ -50,23 +49,16 @@ export class Reconnect {
     this.#timer = undefined
   }
 
-  listen(): void {
-    if (this.#listening) return
-    this.#listening = true
-    environment.addEventListener?.('online', this.#wake)
-    environment.document?.addEventListener?.('visibilitychange', this.#wake)
-  }
-
-  unlisten(): void {
-    this.#listening = false
-    environment.removeEventListener?.('online', this.#wake)
-    environment.document?.removeEventListener?.('visibilitychange', this.#wake)
+  /** Begins or ends to listen for what wakes; to begin twice is to begin. */
+  listen(verb: 'add' | 'remove'): void {
+    environment[`${verb}EventListener`]?.('online', this.#wake)
+    environment.document?.[`${verb}EventListener`]?.('visibilitychange', this.#wake)
   }
 
   /** A delay that the server named is kept even then. */
   #wake = (): void => {
     if (this.#timer === undefined || environment.document?.visibilityState === 'hidden') return
-    if (this.#settings().clock.monotonic() >= this.#notBefore) this.#fire()
+    if (this.#host.settings.clock.monotonic() >= this.#notBefore) this.#fire()
   }
 
   #fire(): void {

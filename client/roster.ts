@@ -1,79 +1,107 @@
 import type { Frame } from '../lib/protocol/message.ts'
-import type { LeaveReason, PresenceMember, PresenceState } from '../lib/protocol/system.ts'
-import type { Gap, Joined } from './channel.ts'
+import type { ClientCommand } from '../lib/protocol/system.ts'
 import type { ChannelError } from './errors.ts'
-import type { SubscriptionHost } from './subscription.ts'
+import type { Outbox, Port } from './outbox.ts'
+import type { Answer, SubscriptionHost } from './subscription.ts'
 import { paramOf, Subscription } from './subscription.ts'
+import type { Turn } from './turn.ts'
 
-/** The channels of a socket: those that the application asked for, and those that route or server joined. */
-export class Roster {
-  #host: SubscriptionHost
+/** The channels of a socket, those that the application asked for and those that others joined; and what was asked about them. */
+export class Roster implements SubscriptionHost {
+  readonly port: Port
+  readonly turn: Turn
+  readonly outbox: Outbox
+  readonly members = new Set<string>()
   #channels = new Map<string, Subscription>()
-  /** What this connection is a member of, whoever joined it. */
-  #members = new Set<string>()
   /** Names that the application holds a channel of. The others are forgotten with their membership. */
   #held = new Set<string>()
+  /** Never begins again, so that an answer to an earlier link's request fits none of a later one's. */
+  #lastRef = 0
+  #asked = new Map<number, Answer>()
 
-  constructor(host: Omit<SubscriptionHost, 'isMember' | 'noMember'>) {
-    const isMember = (name: string): boolean => this.#members.has(name)
-    const noMember = (name: string): void => void this.#members.delete(name)
-    this.#host = { ...host, isMember, noMember }
+  constructor(port: Port, turn: Turn, outbox: Outbox) {
+    this.port = port
+    this.turn = turn
+    this.outbox = outbox
   }
 
   find(name: string): Subscription | undefined {
     return this.#channels.get(name)
   }
 
+  /** The channel of that name, or one for the moment. */
+  at(name: string): Subscription {
+    return this.find(name) ?? new Subscription(name, this)
+  }
+
   /** The channel of that name, for the application to keep. */
   hold(name: string): Subscription {
     this.#held.add(name)
-    return this.#at(name)
+    return this.#keep(name)
   }
 
-  joined(name: string, frame: Frame): void {
-    const { by, outcome, position, presence } = paramOf(frame) as unknown as Joined & { presence?: PresenceState }
-    if (typeof outcome?.kind !== 'string') throw new TypeError('$joined without an outcome')
-    this.#members.add(name)
-    this.#at(name).entered({ by, outcome, ...(position === undefined ? {} : { position }) }, presence)
+  /** Asks; on a link that takes nothing more the answer is its end. */
+  ask = (cmd: ClientCommand, channel: string, answer: Answer): void => {
+    const ref = ++this.#lastRef
+    this.#asked.set(ref, answer)
+    this.port.send(JSON.stringify({ channel, cmd, ref }))
   }
 
-  left(name: string, frame: Frame): void {
-    this.#members.delete(name)
-    this.#channels.get(name)?.exited(paramOf(frame).reason as LeaveReason, frame.ref !== undefined)
-    this.#forget(name)
+  /** Hands an answer to who asked. False where nobody did, or has the answer. */
+  answered(ref: number, frame: Frame): boolean {
+    const answer = this.#asked.get(ref)
+    answer?.(frame)
+    return this.#asked.delete(ref)
   }
 
-  presence(name: string, frame: Frame): void {
-    const { joins, leaves } = paramOf(frame) as Record<string, PresenceMember[]>
-    this.#channels.get(name)?.presenceChanged(joins ?? [], leaves ?? [])
-  }
-
-  gap(name: string, frame: Frame): void {
-    this.#channels.get(name)?.gap(paramOf(frame) as unknown as Gap)
+  /** What the server says of a channel. What it may say one day and we do not know yet is passed over. */
+  system(name: string, frame: Frame): void {
+    const { by, outcome, position, presence, reason, joins = [], leaves = [] } = paramOf(frame)
+    const channel = this.#channels.get(name)
+    switch (frame.cmd) {
+      case '$joined':
+        // Nothing is changed by one that is none.
+        if (!outcome.kind) break
+        this.members.add(name)
+        this.#keep(name).entered({ by, outcome, position }, presence)
+        this.outbox.flush()
+        break
+      case '$left':
+        this.members.delete(name)
+        channel?.exited(reason, frame.ref !== undefined)
+        this.#forget(name)
+        break
+      case '$presence':
+        channel?.presenceChanged(joins, leaves)
+        break
+      case '$gap':
+        channel?.tell('$gap', frame.param)
+    }
   }
 
   linkUp(): void {
-    for (const channel of this.#channels.values()) channel.linkUp()
+    for (const channel of this.#channels.values()) channel.act()
   }
 
   linkLost(): void {
-    this.#members.clear()
-    for (const [name, channel] of [...this.#channels]) {
+    const asked = [...this.#asked.values()]
+    this.#asked.clear()
+    this.members.clear()
+    for (const answer of asked) answer(null)
+    for (const [name, channel] of this.#channels) {
       channel.linkLost()
       this.#forget(name)
     }
   }
 
-  socketClosed(error: ChannelError): void {
-    for (const channel of this.#channels.values()) channel.socketClosed(error)
+  /** The socket has closed for good, unless it is connected again. */
+  giveUp(error: ChannelError): void {
+    for (const channel of this.#channels.values()) channel.giveUp(error)
   }
 
-  #at(name: string): Subscription {
-    let channel = this.#channels.get(name)
-    if (channel === undefined) {
-      channel = new Subscription(name, this.#host)
-      this.#channels.set(name, channel)
-    }
+  #keep(name: string): Subscription {
+    const channel = this.at(name)
+    this.#channels.set(name, channel)
     return channel
   }
 

@@ -1,19 +1,26 @@
-import { compilePattern, isChannelName } from '../lib/protocol/channel-name.ts'
 import type { Frame, Message } from '../lib/protocol/message.ts'
-import { encodeFrame } from '../lib/protocol/message.ts'
 import type { Channel, DefinitionFor, Outgoing, ParamsFor, PatternFor } from './channel.ts'
+import { channelName } from './channel-name.ts'
 import { debugLogger } from './debug.ts'
-import type { CloseInfo, OptionsSource, UrlSource } from './dialer.ts'
+import type { OptionsSource, UrlSource } from './dialer.ts'
 import { Dialer } from './dialer.ts'
 import { Emitter } from './emitter.ts'
-import { ChannelError, nackError } from './errors.ts'
+import { ChannelError } from './errors.ts'
 import type { SendOptions, Sent } from './outbox.ts'
-import { Outbox } from './outbox.ts'
-import { Requests } from './requests.ts'
+import { byteLength, Outbox, pick } from './outbox.ts'
 import { Roster } from './roster.ts'
 import type { SocketState } from './states.ts'
 import { paramOf } from './subscription.ts'
 import { Turn } from './turn.ts'
+
+/** How a connection ended; `final` is that the socket will not dial again by itself. */
+export interface CloseInfo {
+  readonly code: number
+  readonly reason: string
+  readonly final: boolean
+  /** The HTTP status of a refused handshake, where it is known. */
+  readonly status?: number | undefined
+}
 
 /** What a socket tells of itself, by event. */
 export interface SocketEvents {
@@ -35,13 +42,11 @@ const DEFAULT_URL = '/ws/connect'
 
 /** A connection to the server that comes back by itself, and the channels joined through it. `C` is the type of a contract. */
 export class Socket<C = unknown> {
-  #turn = new Turn()
-  #emitter = new Emitter()
+  #turn = new Turn((error, event) => this.#report(error, event))
+  #emitter = new Emitter(this.#turn)
   #dialer: Dialer
   #outbox: Outbox
-  #requests: Requests
   #roster: Roster
-  #payloadBytes = 0
   #contract: string | undefined
 
   /**
@@ -63,38 +68,20 @@ export class Socket<C = unknown> {
   )
   constructor(
     first: UrlSource | boolean,
-    second?: OptionsSource | (() => void),
+    second: OptionsSource | (() => void) = {},
     onMessage?: (message: Message) => void,
     onError?: (service: string, error: string) => void,
     url: UrlSource = DEFAULT_URL
   ) {
     const seed = typeof first === 'boolean'
-    const options = seed ? { debug: first } : ((second ?? {}) as OptionsSource)
+    const options = seed ? { debug: first } : (second as OptionsSource)
     this.#dialer = new Dialer(seed ? url : first, options, this.#turn, {
-      state: (state, previous) => this.#tell('$state', state, previous),
-      data: data => this.#data(data),
-      down: (info, wasConnected) => this.#down(info, wasConnected),
-      fail: error => this.#fail(error)
+      state: (state, previous) => this.#moved(state, previous),
+      data: data => this.#data(data)
     })
-    this.#requests = new Requests(text => this.#dialer.send(text))
-    this.#outbox = new Outbox({
-      settings: () => this.#dialer.settings,
-      payloadBytes: () => this.#payloadBytes,
-      closed: () => this.state.name === 'closed',
-      ready: channel => this.#roster.find(channel)?.state.name === 'joined',
-      write: text => this.#dialer.send(text),
-      report: error => this.#fail(error)
-    })
-    this.#roster = new Roster({
-      turn: this.#turn,
-      outbox: this.#outbox,
-      requests: this.#requests,
-      settings: () => this.#dialer.settings,
-      connected: () => this.state.name === 'connected',
-      closed: () => this.state.name === 'closed',
-      fail: error => this.#fail(error),
-      listenerFailed: cause => this.#listenerFailed(cause)
-    })
+    const ready = (name: string): boolean => this.#roster.find(name)?.state.name === 'joined'
+    this.#outbox = new Outbox(this.#dialer, this.#turn, ready)
+    this.#roster = new Roster(this.#dialer, this.#turn, this.#outbox)
     if (seed) {
       this.on('$open', second as () => void)
       this.on('$message', onMessage!)
@@ -130,11 +117,9 @@ export class Socket<C = unknown> {
    * @throws {ChannelError} `invalid-close`
    */
   disconnect(code = 1000, reason = ''): void {
-    const fits = new TextEncoder().encode(reason).length <= 123
-    if (!fits || !(code === 1000 || (code >= 3000 && code <= 4999))) {
-      throw new ChannelError('invalid-close', 'a close has code 1000 or 3000–4999 and a reason of at most 123 bytes')
-    }
-    this.#turn.run(() => this.#dialer.disconnect(code, reason))
+    const fits = (code === 1000 || (code >= 3000 && code <= 4999)) && byteLength(reason) <= 123
+    if (!fits) throw new ChannelError('invalid-close', { cmd: `${code} ${reason}` })
+    this.#turn.run(() => this.#dialer.close(code, reason))
   }
 
   /**
@@ -161,22 +146,15 @@ export class Socket<C = unknown> {
   }
 
   /** Sends a command to a channel that the route, the server or we have joined; waits and settles as `Channel.send` does. */
-  send(message: Outgoing<C>, options: SendOptions = {}): Promise<Sent> {
-    return this.#send(message as Message, options, this.#dialer.settings.sendTimeoutMs)
+  send(message: Outgoing<C>, options?: SendOptions): Promise<Sent> {
+    const { channel, cmd, param } = message as Message
+    return this.#roster.at(channel).send(cmd, param, options)
   }
 
   /** Sends a command and gives its reply; waits `requestTimeoutMs` unless told otherwise. Fails as `send` does. */
-  request(message: Outgoing<C>, options: SendOptions = {}): Promise<unknown> {
-    const answer = this.#send(message as Message, options, this.#dialer.settings.requestTimeoutMs)
-    const reply = answer.then(sent => sent.reply)
-    reply.catch(() => {})
-    return reply
-  }
-
-  #send(message: Message, options: SendOptions, usualMs: number): Promise<Sent> {
-    const channel = this.#roster.find(message.channel)
-    if (channel !== undefined) return channel.post(message.cmd, message.param, options, usualMs)
-    return this.#outbox.send(message, options, usualMs)
+  request(message: Outgoing<C>, options?: SendOptions): Promise<unknown> {
+    const { channel, cmd, param } = message as Message
+    return this.#roster.at(channel).request(cmd, param, options)
   }
 
   #data(data: unknown): void {
@@ -184,110 +162,74 @@ export class Socket<C = unknown> {
       this.#frame(JSON.parse(data as string))
     } catch (cause) {
       // Also where a field is missing or of another type: nothing a server sends may throw into the application.
-      this.#fail(new ChannelError('bad-frame', 'the server sent something unreadable', { cause }))
+      this.#report(new ChannelError('bad-frame', { cause }))
     }
   }
 
   #frame(frame: Frame): void {
     const { channel, cmd, id, ref } = frame
-    if (cmd === '$welcome') return this.#welcome(frame)
-    if (cmd === '$closing') return this.#closing(frame)
-    // Late from before the welcome, or nothing of ours.
-    if (this.state.name !== 'connected') throw new TypeError(`${cmd} before $welcome`)
-    if (cmd === '$ping') return void this.#dialer.send(encodeFrame({ cmd: '$pong' }))
-    if (cmd === '$ack' || cmd === '$nack') {
-      if (id !== undefined) return this.#outbox.answered(id, cmd === '$ack', paramOf(frame))
-      if (ref === undefined) return this.#fail(nackError(paramOf(frame), channel))
-    }
+    const param = paramOf(frame)
+    if (cmd === '$welcome') this.#welcome(param)
+    else if (cmd === '$closing') this.#dialer.closing(param.reason, param.retryAfterMs)
+    else if (cmd === '$ping') this.#dialer.send('{"cmd":"$pong"}')
+    else if (id) this.#outbox.answered(id, cmd === '$ack', param)
     // An answer to a request of an earlier link, or to one that was answered: nobody waits for it.
-    const answer = ref === undefined ? undefined : this.#requests.take(ref)
-    if (ref !== undefined && answer === undefined) return
-    answer?.(frame)
-    if (typeof cmd !== 'string' || typeof channel !== 'string') throw new TypeError('neither cmd nor channel may lack')
-    if (cmd.startsWith('$')) this.#system(cmd, channel, frame)
+    else if (ref && !this.#roster.answered(ref, frame)) return
+    else if (cmd === '$nack' && !ref) this.#report(new ChannelError(param.code, { ...pick(param), channel }))
+    else if (typeof channel !== 'string') throw new TypeError('no channel')
+    else if (cmd.startsWith('$')) this.#roster.system(channel, frame)
     else this.#publication(channel, frame)
   }
 
-  /** What the server says of a channel. What it may say one day and we do not know yet is passed over. */
-  #system(cmd: string, channel: string, frame: Frame): void {
-    if (cmd === '$joined') {
-      this.#roster.joined(channel, frame)
-      this.#outbox.flush()
-    } else if (cmd === '$left') this.#roster.left(channel, frame)
-    else if (cmd === '$presence') this.#roster.presence(channel, frame)
-    else if (cmd === '$gap') this.#roster.gap(channel, frame)
-  }
-
   #publication(channel: string, { via = channel, cmd, param, from }: Frame): void {
-    const message = { channel, cmd, param, ...(from === undefined ? {} : { from }) }
+    const message = { channel, cmd, param, ...(from && { from }) }
     const subscription = this.#roster.find(via)
     if (!subscription?.deaf) {
       this.#tell('$message', message)
-      subscription?.publish(message)
+      subscription?.tell(cmd, param, message)
     }
     if (cmd === 'close-connection') this.disconnect(1000, cmd)
   }
 
-  #welcome(frame: Frame): void {
-    const { session, connection, resumed, heartbeatMs, limits, contract } = paramOf(frame) as any
+  #welcome({ session, connection, resumed, heartbeatMs, limits, contract }: Record<string, any>): void {
     const previous = this.#contract
-    if (this.state.name !== 'connecting') throw new TypeError('a second $welcome')
-    this.#payloadBytes = limits.payloadBytes
+    this.#outbox.payloadBytes = limits.payloadBytes
+    // Throws where this is not the first.
+    this.#dialer.welcomed(session, connection, heartbeatMs)
     this.#contract = contract
     if (!resumed) this.#outbox.begin()
-    this.#dialer.welcomed(session, connection, heartbeatMs)
     this.#tell('$open', { session, connection, resumed })
-    if (previous !== undefined && previous !== contract) this.#tell('$outdated', contract, previous)
+    if (previous && previous !== contract) this.#tell('$outdated', contract, previous)
     this.#roster.linkUp()
   }
 
-  #closing(frame: Frame): void {
-    const { reason, retryAfterMs } = paramOf(frame)
-    this.#dialer.closing(reason, retryAfterMs)
-  }
-
-  #down(info: CloseInfo, wasConnected: boolean): void {
+  #moved(state: SocketState, previous: SocketState): void {
+    const final = state.name === 'closed'
+    this.#tell('$state', state, previous)
+    if (!final && (state.name !== 'waiting' || previous.name !== 'connected')) return
     this.#outbox.linkLost()
-    this.#requests.linkLost()
     this.#roster.linkLost()
-    if (info.final) {
-      const error = new ChannelError('closed', 'the socket is closed')
+    if (final) {
+      const error = new ChannelError('closed')
       this.#outbox.drop(error)
-      this.#roster.socketClosed(error)
+      this.#roster.giveUp(error)
     }
-    if (wasConnected || info.final) this.#tell('$close', info)
+    const { code, reason } = state
+    this.#tell('$close', { code, reason, final, ...(final && { status: state.status }) })
   }
 
   #tell<K extends keyof SocketEvents>(event: K, ...args: Parameters<SocketEvents[K]>): void {
     this.#log(event, args)
+    this.#emitter.emit(event, args)
+  }
+
+  #report(error: ChannelError, event?: string): void {
     // What a listener of `$error` throws is only logged: told to itself it would throw for ever.
-    const failed = (error: unknown): void =>
-      event === '$error' ? this.#log('a listener of $error threw', error) : this.#listenerFailed(error)
-    this.#turn.tell(() => this.#emitter.emit(event, args, failed))
-  }
-
-  #fail(error: ChannelError): void {
-    this.#tell('$error', error)
-  }
-
-  #listenerFailed(cause: unknown): void {
-    this.#fail(new ChannelError('listener-failed', `a listener threw: ${cause}`, { cause }))
+    if (event === '$error') this.#log(error.message, error)
+    else this.#tell('$error', error)
   }
 
   #log(line: string, details: unknown): void {
     debugLogger(this.#dialer.settings.debug)(line, details)
   }
-}
-
-/** @throws {ChannelError} `invalid-channel` */
-function channelName(pattern: string, params: Readonly<Record<string, string>> = {}): string {
-  let cause: unknown
-  try {
-    const name = pattern.includes(':') ? compilePattern(pattern).name(params) : pattern
-    if (isChannelName(name)) return name
-  } catch (error) {
-    cause = error
-  }
-  const why = cause instanceof Error ? cause.message : 'a name has [A-Za-z0-9._~%-], 1 to 128 of them'
-  throw new ChannelError('invalid-channel', why, { cause })
 }

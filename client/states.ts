@@ -17,7 +17,7 @@ export type SocketState =
       readonly reason: string
     }
   /** Closed, will not; `status` is the HTTP status of a refused handshake where it is known. */
-  | { readonly name: 'closed'; readonly code: number; readonly reason: string; readonly status?: number }
+  | { readonly name: 'closed'; readonly code: number; readonly reason: string; readonly status?: number | undefined }
 
 export type StateName = SocketState['name']
 
@@ -25,7 +25,7 @@ export type StateName = SocketState['name']
 const MOVES: Readonly<Record<StateName, readonly StateName[]>> = {
   idle: ['connecting', 'closed'],
   connecting: ['connecting', 'connected', 'waiting', 'closed'],
-  connected: ['connecting', 'waiting', 'closed'],
+  connected: ['waiting', 'closed'],
   waiting: ['connecting', 'closed'],
   closed: ['connecting']
 }
@@ -35,6 +35,6 @@ const MOVES: Readonly<Record<StateName, readonly StateName[]>> = {
  * @throws {ChannelError} `internal` where the table has no such move
  */
 export function move(from: SocketState, to: SocketState): SocketState {
-  if (!MOVES[from.name].includes(to.name)) throw new ChannelError('internal', `illegal move ${from.name} → ${to.name}`)
+  if (!MOVES[from.name].includes(to.name)) throw new ChannelError('internal', { cmd: `${from.name} → ${to.name}` })
   return to
 }

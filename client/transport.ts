@@ -48,17 +48,14 @@ export const environment = globalThis as unknown as Environment
  * The URL to dial: relative ones against the page's, http(s) as ws(s), no fragment.
  * @throws {ChannelError} `invalid-option` where it is no URL, or not one of ws, wss, http and https
  */
-export function resolveUrl(source: string | URL, query: Readonly<Record<string, string>> = {}): URL {
-  const wanted = 'an absolute ws(s) or http(s) URL, or one relative to the page'
-  let url: URL
+export function resolveUrl(source: string | URL): URL {
   try {
-    url = new URL(source, environment.location?.href)
+    const url = new URL(source, environment.location?.href)
+    url.protocol = url.protocol.replace('http', 'ws')
+    url.hash = ''
+    if (url.protocol.startsWith('ws')) return url
   } catch {
-    throw invalidOption('url', wanted, source)
+    // Said below.
   }
-  url.protocol = url.protocol.replace('http', 'ws')
-  if (!/^wss?:$/.test(url.protocol)) throw invalidOption('url', wanted, source)
-  url.hash = ''
-  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
-  return url
+  return invalidOption('url', 'a WebSocket URL', source)
 }
