@@ -174,7 +174,7 @@ export class Service {
   }
 
   #connect(rendezvous: Rendezvous, transport: Transport, { channel, metadata }: OpenRequest): Connection {
-    const { clock, limits, times } = this.parts
+    const { clock, limits, times, refusals } = this.parts
     const id = base64url(clock.randomBytes(16))
     const connection = new Connection({
       id,
@@ -195,6 +195,7 @@ export class Service {
         text: (from, text) => this.#dispatcher.text(from, text),
         control: from => this.#dispatcher.control(from),
         slow: from => this.#abandon(from, 'slow'),
+        violated: (_from, name) => refusals.count(name),
         closed: (from, event) => this.#closed(from, event)
       }
     })
@@ -245,8 +246,13 @@ export class Service {
     if (this.#closing) return
     this.#closing = true
     const { clock, times } = this.parts
-    const grace = new Promise<void>(resolve => clock.after(times.closeGraceMs, resolve))
-    await Promise.race([this.#dispatcher.drain(), grace])
+    await new Promise<void>(resolve => {
+      const grace = clock.after(times.closeGraceMs, resolve)
+      void this.#dispatcher.drain().then(() => {
+        grace.cancel()
+        resolve()
+      })
+    })
     this.#heartbeat.stop()
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve

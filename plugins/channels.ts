@@ -121,7 +121,10 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     guard.destroyAll()
   })
   app.addHook('onRoute', route => routes.before(route))
-  await app.register(websocket, { options: websocketOptions(limits, routes), errorHandler: terminate })
+  await app.register(websocket, {
+    options: websocketOptions(limits.payloadBytes, times.closeGraceMs, routes),
+    errorHandler: terminate
+  })
   app.addHook('onRoute', route => routes.after(route))
   app.websocketServer.on('connection', (_ws, request) => guard.release(request))
   app.addHook('onReady', async () => service.ready())
@@ -149,10 +152,15 @@ function isOlder(version: string, floor: readonly number[]): boolean {
   return false
 }
 
-function websocketOptions(limits: Limits, routes: Routes): NonNullable<WebsocketPluginOptions['options']> {
+function websocketOptions(
+  maxPayload: number,
+  closeGraceMs: number,
+  routes: Routes
+): NonNullable<WebsocketPluginOptions['options']> & { closeTimeout: number } {
   return {
-    maxPayload: limits.payloadBytes,
+    maxPayload,
     perMessageDeflate: false,
+    closeTimeout: closeGraceMs,
     // One function for the whole server: on routes that are not ours it does what ws does without one.
     handleProtocols: (offered: Set<string>, request: object) =>
       routes.isOurs(request) ? offered.has(SUBPROTOCOL) && SUBPROTOCOL : (offered.values().next().value ?? false)

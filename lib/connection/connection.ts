@@ -2,6 +2,7 @@ import { channelsError, shown } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { loggable } from '../log.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
+import type { CloseName } from '../protocol/close-code.ts'
 import { closeCode, comesBack, MAX_REASON_BYTES } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
@@ -57,6 +58,8 @@ export interface ConnectionEvents {
   text(connection: Connection, text: string): void
   control(connection: Connection): void
   slow(connection: Connection): void
+  /** The connection is closing with the code of that name, because the peer broke a rule of the transport. */
+  violated(connection: Connection, name: CloseName): void
   closed(connection: Connection, event: CloseEvent): void
 }
 
@@ -183,10 +186,14 @@ export class Connection implements Receiver {
   }
 
   #end(code: number, reason: string): void {
+    this.#leaveOpen()
+    this.transport.end(code, reason)
+  }
+
+  #leaveOpen(): void {
     this.#state = 'closing'
     this.#outbox.close()
     this.#graceTimer = this.#parts.clock.after(this.#parts.closeGraceMs, () => this.transport.destroy())
-    this.transport.end(code, reason)
   }
 
   text(text: string): void {
@@ -194,8 +201,15 @@ export class Connection implements Receiver {
   }
 
   binary(): void {
-    const { code, reason } = closeCode('unsupported-data')
+    const { code, name, reason } = closeCode('unsupported-data')
+    if (this.open) this.#parts.events.violated(this, name as CloseName)
     this.close(code, reason)
+  }
+
+  violated(name: CloseName): void {
+    if (!this.open) return
+    this.#parts.events.violated(this, name)
+    this.#leaveOpen()
   }
 
   control(): void {

@@ -1,3 +1,5 @@
+import type { CloseName } from '../protocol/close-code.ts'
+
 /** How frames become bytes. Server-sent events will be the second. */
 export type Framing = 'websocket'
 
@@ -8,6 +10,8 @@ export interface Receiver {
   binary(): void
   /** A protocol-level ping or pong: it counts as a sign of life and against the rate. */
   control(): void
+  /** The peer broke the protocol's framing; the transport has begun to close with the code of that name. */
+  violated(name: CloseName): void
   /** The link is gone; called once, and nothing after it. */
   closed(code: number, reason: string): void
 }

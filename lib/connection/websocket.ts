@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type { RawData, WebSocket } from 'ws'
+import type { CloseName } from '../protocol/close-code.ts'
 import type { Receiver, Transport } from './transport.ts'
 
 const OPEN = 1
@@ -15,6 +16,8 @@ export class WebSocketTransport implements Transport {
   readonly #ws: WebSocket
   readonly #socket: Socket
   #receiver: Receiver | null = null
+  /** Stands in for the byte count where the stream has none, as in @fastify/websocket's injectWS. */
+  #events = 0
   #closed: { code: number; reason: string } | null = null
 
   /** Must be called in the turn of the handshake: listeners that came later would miss frames. */
@@ -24,10 +27,10 @@ export class WebSocketTransport implements Transport {
     this.protocol = ws.protocol
     // @fastify/websocket's own listener keeps the request and the reply alive as long as the socket.
     ws.removeAllListeners('error')
-    ws.on('error', ignore)
+    ws.on('error', (error: Error & { code?: string }) => this.#violated(error.code))
     ws.on('message', (data, isBinary) => this.#message(data, isBinary))
-    ws.on('ping', () => this.#receiver?.control())
-    ws.on('pong', () => this.#receiver?.control())
+    ws.on('ping', () => this.#control())
+    ws.on('pong', () => this.#control())
     ws.on('close', (code, reason) => this.#close(code, reason))
     ws.pause()
   }
@@ -55,7 +58,7 @@ export class WebSocketTransport implements Transport {
   }
 
   received(): number {
-    return this.#socket.bytesRead
+    return this.#socket.bytesRead ?? this.#events
   }
 
   pause(): void {
@@ -77,8 +80,19 @@ export class WebSocketTransport implements Transport {
   }
 
   #message(data: RawData, isBinary: boolean): void {
+    this.#events++
     if (isBinary) this.#receiver?.binary()
     else this.#receiver?.text((data as Buffer).toString())
+  }
+
+  #control(): void {
+    this.#events++
+    this.#receiver?.control()
+  }
+
+  /** Errors of the socket need nothing: a close follows them. Those of ws's own say which rule was broken. */
+  #violated(code: string | undefined): void {
+    if (code?.startsWith('WS_ERR_') === true) this.#receiver?.violated(VIOLATIONS[code] ?? 'protocol-error')
   }
 
   #close(code: number, reason: Buffer): void {
@@ -87,5 +101,10 @@ export class WebSocketTransport implements Transport {
   }
 }
 
-/** ws closes the socket after each error, and the close is what we act on. */
-function ignore(): void {}
+/** ws's error codes that do not mean `protocol-error`. */
+const VIOLATIONS: Readonly<Record<string, CloseName>> = {
+  WS_ERR_UNSUPPORTED_MESSAGE_LENGTH: 'too-big',
+  WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH: 'too-big',
+  WS_ERR_INVALID_UTF8: 'invalid-payload',
+  WS_ERR_TOO_MANY_BUFFERED_PARTS: 'policy-violation'
+}
