@@ -188,9 +188,10 @@ export class ServiceSockets implements Sockets<unknown> {
   #resolve(target: Target): readonly Connection[] {
     const { connections } = this.#service
     if (target instanceof Connection) return target.open ? [target] : []
-    if ('connection' in target)
-      return connections.get(target.connection)?.open ? [connections.get(target.connection)!] : []
-    if ('user' in target) return connections.ofUser(target.user).filter(connection => connection.open)
+    const { connection, user } = (target ?? {}) as { connection?: unknown; user?: unknown }
+    const found = typeof connection === 'string' ? [connections.get(connection)] : []
+    if (typeof connection === 'string') return found.filter(one => one?.open === true) as Connection[]
+    if (typeof user === 'string') return connections.ofUser(user).filter(one => one.open)
     throw channelsError(
       'FST_CHANNELS_INVALID_OPTION',
       'target',

@@ -91,7 +91,7 @@ export class Connection implements Receiver {
   readonly #parts: ConnectionParts
   #state: 'open' | 'closing' | 'closed' = 'open'
   #graceTimer: Timer | null = null
-  #pauses = 0
+  #paused = false
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
@@ -118,7 +118,7 @@ export class Connection implements Receiver {
   }
 
   get paused(): boolean {
-    return this.#pauses > 0
+    return this.#paused
   }
 
   /** @internal Begins reading. */
@@ -148,14 +148,16 @@ export class Connection implements Receiver {
     this.sendEncoded(frame, 1)
   }
 
-  /** @internal Reading goes on when every pause has been undone. */
+  /** @internal Stops reading. */
   pause(): void {
-    if (this.#pauses++ === 0 && this.open) this.transport.pause()
+    this.#paused = true
+    if (this.open) this.transport.pause()
   }
 
   /** @internal */
   resume(): void {
-    if (--this.#pauses === 0 && this.open) this.transport.resume()
+    this.#paused = false
+    if (this.open) this.transport.resume()
   }
 
   /**

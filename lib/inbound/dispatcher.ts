@@ -45,6 +45,7 @@ export class Dispatcher {
   }
 
   close(connection: Connection): void {
+    this.#inboxes.get(connection)?.pause?.cancel()
     this.#inboxes.delete(connection)
   }
 
@@ -143,10 +144,17 @@ export class Dispatcher {
       this.parts.refusals.count('rate-limited')
       const { code, reason } = closeCode('rate-limited')
       connection.close(code, reason)
-    } else if (!connection.paused) {
+    } else if (inbox.pause === null) {
       connection.pause()
-      this.parts.clock.after(waitMs, () => connection.resume())
+      inbox.pause = this.parts.clock.after(waitMs, () => this.#resume(connection, inbox))
     }
+  }
+
+  /** More may have been received since: then the debt has grown. */
+  #resume(connection: Connection, inbox: Inbox): void {
+    const waitMs = inbox.bucket!.waitMs()
+    inbox.pause = waitMs === 0 ? null : this.parts.clock.after(waitMs, () => this.#resume(connection, inbox))
+    if (inbox.pause === null) connection.resume()
   }
 
   #strike(connection: Connection, inbox: Inbox): void {

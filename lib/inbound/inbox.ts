@@ -1,4 +1,4 @@
-import type { Clock } from '../protocol/clock.ts'
+import type { Clock, Timer } from '../protocol/clock.ts'
 import type { MessageHandler } from './handlers.ts'
 import { TokenBucket } from './rate-limit.ts'
 import { Sequence } from './sequence.ts'
@@ -11,6 +11,8 @@ export class Inbox {
   /** Null where strikes are not counted. */
   readonly strikes: TokenBucket | null
   readonly onMessage: MessageHandler | null
+  /** Runs while reading is stopped. */
+  pause: Timer | null = null
   /** Commands and requests taken and not yet answered. */
   waiting = 0
   /** Of channels with a rate of their own. */

@@ -29,7 +29,13 @@ export class TokenBucket {
   take(): number {
     this.#fill()
     this.#tokens--
-    return this.#tokens >= 0 ? 0 : (-this.#tokens / this.#perSecond) * 1000
+    return this.#owedMs()
+  }
+
+  /** Milliseconds until the debt is paid; 0 where there is none. */
+  waitMs(): number {
+    this.#fill()
+    return this.#owedMs()
   }
 
   /** Takes one token if there is one; else says in how many milliseconds there will be. */
@@ -38,6 +44,10 @@ export class TokenBucket {
     if (this.#tokens < 1) return ((1 - this.#tokens) / this.#perSecond) * 1000
     this.#tokens--
     return 0
+  }
+
+  #owedMs(): number {
+    return this.#tokens >= 0 ? 0 : (-this.#tokens / this.#perSecond) * 1000
   }
 
   #fill(): void {

@@ -58,7 +58,8 @@ export class Handshake implements Rendezvous, Pending {
   constructor(parts: HandshakeParts) {
     const { request, clock, timeoutMs, handshakes } = parts
     this.#parts = parts
-    this.ip = request.ip
+    // @fastify/websocket's injectWS has none.
+    this.ip = request.ip ?? ''
     this.kind = request.headers['sec-websocket-protocol'] === undefined ? 'plain' : SUBPROTOCOL
     this.logger = request.log as Logger
     handshakes.add(this)
