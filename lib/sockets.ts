@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify'
-import type { ChannelRules } from './channel/rules.ts'
+import type { RulesFor } from './channel/rules.ts'
 import type { Connection } from './connection/connection.ts'
 import type { OutgoingMessage } from './connection/publication.ts'
 import type { MessageHandler } from './inbound/handlers.ts'
@@ -124,7 +124,7 @@ export interface Sockets<C = RegisteredContract> {
    * Gives a channel pattern its rules; before the app is ready.
    * @throws FST_CHANNELS_ALREADY_SERVED, FST_CHANNELS_SERVE_TOO_LATE, FST_CHANNELS_INVALID_CONTRACT
    */
-  serve<D extends AnyChannel>(channel: D, rules: ChannelRules<D>): ChannelHandle<D>
+  serve<D extends AnyChannel>(channel: D, rules: RulesFor<D>): ChannelHandle<D>
 
   /**
    * Sets the cookie that says who a browser is.

@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import type { Channel } from '../lib/channel/channel.ts'
-import type { ChannelRules } from '../lib/channel/rules.ts'
+import type { ChannelRules, RulesFor } from '../lib/channel/rules.ts'
 import type { Subscription } from '../lib/channel/subscription.ts'
 import { Connection } from '../lib/connection/connection.ts'
 import type { OutgoingMessage } from '../lib/connection/publication.ts'
@@ -162,8 +162,8 @@ export class ServiceSockets implements Sockets<unknown> {
     return this.#service.stats()
   }
 
-  serve<D extends AnyChannel>(channel: D, rules: ChannelRules<D>): ChannelHandle<D> {
-    this.#service.serve(channel, rules as ChannelRules)
+  serve<D extends AnyChannel>(channel: D, rules: RulesFor<D>): ChannelHandle<D> {
+    this.#service.serve(channel, rules as unknown as ChannelRules)
     return handleOf(this, channel) as ChannelHandle<D>
   }
 

@@ -82,14 +82,15 @@ export class Channel {
   #member({ connection }: Subscription): PresenceMember | null {
     const { profile } = connection
     if (profile === null) return null
-    const { id, name } = profile
-    const presence = this.resolved?.definition.rules.presence
-    if (typeof presence !== 'function') return name === undefined ? { id } : { id, info: { name } }
+    const { id } = profile
+    // Of a user who is here already the info is known.
     if (this.presence.has(id)) return { id }
-    const info = presence(profile, connection)
+    const definition = this.resolved?.definition
+    const presence = definition?.rules.presence
+    const info = typeof presence === 'function' ? presence(profile, connection) : namedInfo(profile.name)
+    if (this.tellsPresence) definition!.assertPresence(info)
     // It has to have a JSON form, and the turn's end would be the wrong place to find out.
-    JSON.stringify(info)
-    return { id, info }
+    return JSON.stringify(info) === undefined ? { id } : { id, info }
   }
 
   #tellPresence(): void {
@@ -106,4 +107,8 @@ export class Channel {
     const param = { userID, connected }
     this.publish(encodeText(encodeFrame({ channel: this.name, cmd: 'online-update', param })), { kind: 'plain' })
   }
+}
+
+function namedInfo(name: string | undefined): { name: string } | undefined {
+  return name === undefined ? undefined : { name }
 }

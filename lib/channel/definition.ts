@@ -12,15 +12,25 @@ export class Definition {
   readonly pattern: ChannelPattern
   readonly rules: ChannelRules
   readonly #events = new Map<string, Schema>()
+  readonly #presence: Schema | null
 
   /** @throws FST_CHANNELS_INVALID_CONTRACT */
   constructor(channel: ChannelDefinition, rules: ChannelRules) {
     this.channel = channel
     this.pattern = compilePattern(channel.pattern)
     this.rules = rules
+    const { presence } = channel
+    this.#presence = presence === undefined ? null : new Schema(presence, `${channel.pattern} presence`, false)
     for (const [name, definition] of Object.entries(channel.events)) {
       this.#events.set(name, new Schema(eventSchema(definition), `${channel.pattern} event ${name}`, false))
     }
+  }
+
+  /** @throws FST_CHANNELS_INVALID_EVENT */
+  assertPresence(info: unknown): void {
+    const violation = this.#presence?.violation(info) ?? null
+    if (violation === null) return
+    throw channelsError('FST_CHANNELS_INVALID_EVENT', 'presence', this.channel.pattern, violation.path, violation.rule)
   }
 
   /** @throws FST_CHANNELS_UNKNOWN_EVENT, FST_CHANNELS_INVALID_EVENT */

@@ -89,6 +89,10 @@ export interface ChannelRules<D extends AnyChannel = AnyChannel> {
   readonly limits?: ChannelLimits
 }
 
+/** The rules that a channel must be given: handlers are not optional where it has commands. */
+export type RulesFor<D extends AnyChannel> = ChannelRules<D> &
+  ([CommandNames<D>] extends [never] ? unknown : { readonly commands: NonNullable<ChannelRules<D>['commands']> })
+
 export interface ChannelLimits {
   /** Connections in one channel. Default and 0: no limit of its own. */
   readonly connections?: number
