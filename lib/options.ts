@@ -120,7 +120,11 @@ export function assertOptions(options: object): void {
   if (typeof limits === 'object' && limits !== null) assertKeys('limits.', limits, LIMITS_SCHEMA)
 }
 
-function assertKeys(prefix: string, options: object, schemas: Readonly<Record<string, TSchema>>): void {
+/**
+ * Holds options against one schema each; those that Fastify itself hands to every plugin are left out.
+ * @throws FST_CHANNELS_UNKNOWN_OPTION, FST_CHANNELS_INVALID_OPTION
+ */
+export function assertKeys(prefix: string, options: object, schemas: Readonly<Record<string, TSchema>>): void {
   for (const [key, value] of Object.entries(options)) {
     // Fastify hands these on to every plugin.
     if (prefix === '' && (key === 'prefix' || key === 'logLevel' || key === 'logSerializers')) continue

@@ -119,6 +119,8 @@ export interface Sockets<C = RegisteredContract> {
   channels(): string[]
   /** This node's counts. */
   stats(): ServiceStats
+  /** The service's wall clock, in milliseconds since 1970: what timestamps are taken from. */
+  now(): number
 
   /**
    * Gives a channel pattern its rules; before the app is ready.

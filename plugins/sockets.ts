@@ -162,6 +162,10 @@ export class ServiceSockets implements Sockets<unknown> {
     return this.#service.stats()
   }
 
+  now(): number {
+    return this.#service.parts.clock.wall()
+  }
+
   serve<D extends AnyChannel>(channel: D, rules: RulesFor<D>): ChannelHandle<D> {
     this.#service.serve(channel, rules as unknown as ChannelRules)
     return handleOf(this, channel) as ChannelHandle<D>
