@@ -95,6 +95,7 @@ const OPTIONS_SCHEMA = {
   profile: fn,
   cookie: Type.Object({}),
   origin: Type.Unknown(),
+  clientPath: Type.String({ pattern: '^/' }),
   contract: Type.Object({ channels: Type.Array(Type.Object({ pattern: Type.String() })) }),
   limits: Type.Partial(Type.Object(LIMITS_SCHEMA)),
   heartbeatMs: count(100, MAX_TIMER_MS),
@@ -151,6 +152,7 @@ function isObject(value: unknown): boolean {
 
 function expectation(schema: TSchema): string {
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
+  if (typeof schema.pattern === 'string') return 'a path that begins with /'
   if (minimum !== undefined) return `an integer from ${minimum} to ${maximum}`
   return `${schema[Kind]}`.toLowerCase()
 }

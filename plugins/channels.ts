@@ -28,6 +28,7 @@ import { Routes } from '../lib/request/routes.ts'
 import { Service } from '../lib/service.ts'
 import type { Sockets } from '../lib/sockets.ts'
 import { Refusals } from '../lib/stats.ts'
+import { serveClient } from './client-file.ts'
 import { ServiceSockets } from './sockets.ts'
 
 declare module 'fastify' {
@@ -47,6 +48,8 @@ export interface ChannelsOptions extends Partial<Times> {
   /** Channels whose events are known though they are not served; see docs/contract.md. */
   readonly contract?: ContractDefinition<any>
   readonly limits?: Partial<Limits>
+  /** Where the browser client is served, as one ES module: `/channels.js`, say. Default: nowhere. */
+  readonly clientPath?: string
   /** Whether what the server publishes is held against the contract. Default: unless NODE_ENV is `production`. */
   readonly checkEvents?: boolean
   /** Whether each connection with a profile joins `user-<id>`. Default true. */
@@ -128,6 +131,7 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
   app.addHook('onRoute', route => routes.after(route))
   app.websocketServer.on('connection', (_ws, request) => guard.release(request))
   app.addHook('onReady', async () => service.ready())
+  if (options.clientPath !== undefined) await serveClient(app, options.clientPath)
 }
 
 /** Fastify 5 plugin: brings @fastify/websocket, decorates `app.sockets` and makes routes of actions. */
