@@ -26,10 +26,10 @@ import { assertProfile } from '../lib/request/profile.ts'
 import type { ActionEvent } from '../lib/request/routes.ts'
 import { Routes } from '../lib/request/routes.ts'
 import { Service } from '../lib/service.ts'
-import type { Sockets } from '../lib/sockets.ts'
 import { Refusals } from '../lib/stats.ts'
 import { serveClient } from './client-file.ts'
-import { ServiceSockets } from './sockets.ts'
+import { ServiceSockets } from './service-sockets.ts'
+import type { Sockets } from './sockets.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,232 +1,152 @@
 import type { FastifyReply } from 'fastify'
-import type { Channel } from '../lib/channel/channel.ts'
-import type { ChannelRules, RulesFor } from '../lib/channel/rules.ts'
-import type { Subscription } from '../lib/channel/subscription.ts'
-import { Connection } from '../lib/connection/connection.ts'
+import type { RulesFor } from '../lib/channel/rules.ts'
+import type { Connection } from '../lib/connection/connection.ts'
 import type { OutgoingMessage } from '../lib/connection/publication.ts'
-import { assertChannelName, encodeMessage } from '../lib/connection/publication.ts'
-import { meetingOf } from '../lib/connection/rendezvous.ts'
-import { channelsError, shown } from '../lib/errors.ts'
-import { compilePattern, userChannel } from '../lib/protocol/channel-name.ts'
-import { closeCode } from '../lib/protocol/close-code.ts'
-import type { AnyChannel } from '../lib/protocol/contract.ts'
-import type { PresenceMember } from '../lib/protocol/system.ts'
-import { systemFrame } from '../lib/protocol/system.ts'
-import type { RegisteredProfile } from '../lib/register.ts'
-import type { SignedCookie } from '../lib/request/cookie.ts'
-import type { Service } from '../lib/service.ts'
+import type { MessageHandler } from '../lib/inbound/handlers.ts'
 import type {
-  AnyPageState,
-  ChannelHandle,
-  Published,
-  SendOptions,
-  Sockets,
-  Target,
-  UpgradeOptions
-} from '../lib/sockets.ts'
+  AnyChannel,
+  ChannelNames,
+  ChannelOfName,
+  ContractDefinition,
+  EventOf,
+  ParamsOfChannel,
+  PresenceInfo
+} from '../lib/protocol/contract.ts'
+import type { Position } from '../lib/protocol/position.ts'
+import type { PresenceMember } from '../lib/protocol/system.ts'
+import type { RegisteredContract, RegisteredProfile } from '../lib/register.ts'
+import type { PageState } from '../lib/request/page-state.ts'
 import type { ServiceStats } from '../lib/stats.ts'
 
-const PUBLISHED: Published = Object.freeze({ position: null })
+/** One connection, or all of a user's. */
+export type Target = Connection | { readonly connection: string } | { readonly user: string }
 
-/** What stands behind `app.sockets`: the service, as applications use it. */
-export class ServiceSockets implements Sockets<unknown> {
-  readonly #service: Service
-  readonly #cookie: SignedCookie | null
+export interface UpgradeOptions {
+  /** Takes this connection's messages on channels without commands of their own, in place of the plugin's `onMessage`. */
+  readonly onMessage?: MessageHandler
+  /** Whether the connection joins its user's own channel. Default: the plugin's `userChannel`. */
+  readonly userChannel?: boolean
+}
 
-  constructor(service: Service, cookie: SignedCookie | null) {
-    this.#service = service
-    this.#cookie = cookie
-  }
+export interface SendOptions {
+  /** Who does not get it. */
+  readonly except?: Target | readonly Target[]
+}
 
-  upgrade(pageState: AnyPageState, channel: string, options?: UpgradeOptions): Promise<Connection> {
-    return this.upgradeWithMetadata(pageState, channel, {}, options)
-  }
+/** What became of a publication. */
+export interface Published {
+  /** Its place in the channel's log; null in a channel without one. */
+  readonly position: Position | null
+}
 
-  async upgradeWithMetadata(
+/** Any PageState, whatever its parameters. */
+export type AnyPageState = PageState<any, any>
+
+/** Names that a contract allows; every string where there is none. */
+export type NameIn<C> = C extends ContractDefinition ? ChannelNames<C> : string
+
+/** A message for a channel, about that channel or another of the contract. */
+export type MessageTo<C, N extends string> = C extends ContractDefinition ? TypedMessage<C, N> : OutgoingMessage
+
+type TypedMessage<C extends ContractDefinition, N extends string> =
+  | (EventOf<ChannelOfName<C, N>> & { readonly channel?: N; readonly from?: string })
+  | {
+      [M in ChannelNames<C>]: EventOf<ChannelOfName<C, M>> & { readonly channel: M; readonly from?: string }
+    }[ChannelNames<C>]
+
+/** A message that names its channel itself. */
+export type AddressedMessage<C> = C extends ContractDefinition
+  ? {
+      [M in ChannelNames<C>]: EventOf<ChannelOfName<C, M>> & { readonly channel: M; readonly from?: string }
+    }[ChannelNames<C>]
+  : OutgoingMessage & { readonly channel: string }
+
+/** `app.sockets`: the service, typed by the registered contract. */
+export interface Sockets<C = RegisteredContract> {
+  /**
+   * Answers an upgrade request with 101 and joins the connection to a channel. Where the channel is served its `access`
+   * rule is asked first. Resolves once the connection has joined.
+   * @throws FST_CHANNELS_FORBIDDEN and what `access` throws; FST_CHANNELS_UPGRADE_REQUIRED (426) on an ordinary request;
+   * FST_CHANNELS_TOO_MANY_CONNECTIONS, FST_CHANNELS_SERVICE_FULL, FST_CHANNELS_CHANNEL_FULL, FST_CHANNELS_CLOSING;
+   * FST_CHANNELS_INVALID_CHANNEL, FST_CHANNELS_NOT_A_SOCKET_ROUTE, FST_CHANNELS_ALREADY_UPGRADED,
+   * FST_CHANNELS_UPGRADE_TOO_LATE, FST_CHANNELS_FOREIGN_PAGE_STATE; FST_CHANNELS_SOCKET_GONE, FST_CHANNELS_CONNECTION_CLOSED
+   */
+  upgrade(pageState: AnyPageState, channel: string, options?: UpgradeOptions): Promise<Connection>
+  /** As `upgrade`; `metadata` is kept, frozen, as `connection.metadata`. */
+  upgradeWithMetadata(
     pageState: AnyPageState,
     channel: string,
     metadata: Readonly<Record<string, unknown>>,
-    options: UpgradeOptions = {}
-  ): Promise<Connection> {
-    this.#service.assertReady('upgrade')
-    const rendezvous = meetingOf(pageState)
-    if (rendezvous === undefined) throw channelsError('FST_CHANNELS_FOREIGN_PAGE_STATE')
-    const { onMessage, userChannel } = options
-    return this.#service.open(rendezvous, { channel, metadata, onMessage, userChannel })
-  }
+    options?: UpgradeOptions
+  ): Promise<Connection>
 
-  // Not async: a mistake in the program is thrown where it is made.
-  broadcast(channel: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
-    this.#service.assertReady('broadcast')
-    const frame = this.#service.channels.encode(channel, message)
-    const except = this.#except(options)
-    this.#service.channels.publish(channel, frame, except.size === 0 ? undefined : { except })
-    return Promise.resolve(PUBLISHED)
-  }
+  /**
+   * Publishes a message to all members of a channel.
+   * @throws at once FST_CHANNELS_INVALID_CHANNEL, FST_CHANNELS_RESERVED_COMMAND, FST_CHANNELS_UNSERIALISABLE,
+   * FST_CHANNELS_MESSAGE_TOO_BIG; where events are checked FST_CHANNELS_UNKNOWN_EVENT, FST_CHANNELS_INVALID_EVENT
+   */
+  broadcast<N extends NameIn<C>>(channel: N, message: MessageTo<C, N>, options?: SendOptions): Promise<Published>
+  /** As `broadcast`. Where the message names another channel, receivers see that one, and this one as `via`. */
+  sendToChannel<N extends NameIn<C>>(channel: N, message: MessageTo<C, N>, options?: SendOptions): Promise<Published>
+  /** Sends to all connections of a user, through the channel `user-<id>`. */
+  sendToUser(userId: string, message: OutgoingMessage, options?: SendOptions): Promise<Published>
+  /** Sends to every connection of the service, whatever channels it is in. */
+  broadcastAll(message: AddressedMessage<C>, options?: SendOptions): Promise<void>
+  /** Sends to one connection. Resolves to whether there is one of that id. */
+  sendTo(connectionId: string, message: AddressedMessage<C>): Promise<boolean>
 
-  sendToChannel(channel: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
-    return this.broadcast(channel, message, options)
-  }
+  /** Asks clients to close and to stay away; closes those 4500 that have not after the grace. Resolves to their number. */
+  closeRequest(target: Target, reason?: string): Promise<number>
+  /**
+   * Closes connections. Resolves to their number. Default code 4500, `closed-by-server`, after which clients stay away.
+   * @throws FST_CHANNELS_INVALID_CLOSE
+   */
+  disconnect(target: Target, code?: number, reason?: string): Promise<number>
 
-  sendToUser(userId: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
-    return this.broadcast(userChannel(userId), message, options)
-  }
+  /** Makes connections members of a channel, without asking its `access` rule. Resolves to the number that had not been. */
+  join(target: Target, channel: string): Promise<number>
+  /** Ends memberships. Nothing of the channel reaches the connections afterwards. Resolves to their number. */
+  leave(target: Target, channel: string): Promise<number>
+  /** The users in a channel. */
+  members(channel: string): Promise<PresenceMember[]>
+  /** Whether a user has a connection. */
+  online(userId: string): Promise<boolean>
+  /** This node's connection of that id. */
+  connection(id: string): Connection | undefined
+  /** This node's connections. */
+  connections(): readonly Connection[]
+  /** Names of this node's channels: those that have members. */
+  channels(): string[]
+  /** This node's counts. */
+  stats(): ServiceStats
+  /** The service's wall clock, in milliseconds since 1970: what timestamps are taken from. */
+  now(): number
 
-  broadcastAll(message: OutgoingMessage & { readonly channel: string }, options?: SendOptions): Promise<void> {
-    this.#service.assertReady('broadcastAll')
-    const frame = this.#service.channels.encode(message.channel, message)
-    const except = this.#except(options)
-    this.#service.turn.distribute()
-    for (const connection of this.#service.connections.all()) {
-      if (!except.has(connection)) connection.sendEncoded(frame, 1)
-    }
-    return Promise.resolve()
-  }
+  /**
+   * Gives a channel pattern its rules; before the app is ready.
+   * @throws FST_CHANNELS_ALREADY_SERVED, FST_CHANNELS_SERVE_TOO_LATE, FST_CHANNELS_INVALID_CONTRACT
+   */
+  serve<D extends AnyChannel>(channel: D, rules: RulesFor<D>): ChannelHandle<D>
 
-  sendTo(connectionId: string, message: OutgoingMessage & { readonly channel: string }): Promise<boolean> {
-    this.#service.assertReady('sendTo')
-    const frame = this.#service.channels.encode(message.channel, message)
-    const connection = this.#service.connections.get(connectionId)
-    this.#service.turn.distribute()
-    connection?.sendEncoded(frame, 1)
-    return Promise.resolve(connection !== undefined)
-  }
-
-  closeRequest(target: Target, reason = ''): Promise<number> {
-    const { clock, times, limits } = this.#service.parts
-    const { code, reason: closing } = closeCode('closed-by-server')
-    const connections = this.#resolve(target)
-    for (const connection of connections) {
-      if (connection.kind === 'plain') {
-        const message = { cmd: 'close-connection', param: { reason } }
-        connection.sendEncoded(encodeMessage(connection.route, message, limits.messageBytes), 1)
-        // A plain client closes by itself; one that does not is not waited for longer than any other.
-        clock.after(times.closeGraceMs, () => connection.close(code, closing))
-      } else {
-        connection.sendFrame(systemFrame('$closing', { reason: 'closed-by-server' }))
-        connection.close(code, reason === '' ? closing : reason)
-      }
-    }
-    return Promise.resolve(connections.length)
-  }
-
-  disconnect(target: Target, code: number = closeCode('closed-by-server').code, reason = ''): Promise<number> {
-    const connections = this.#resolve(target)
-    for (const connection of connections) connection.close(code, reason)
-    return Promise.resolve(connections.length)
-  }
-
-  join(target: Target, channel: string): Promise<number> {
-    this.#service.assertReady('join')
-    assertChannelName(channel)
-    const { channels } = this.#service
-    const joining = this.#resolve(target).filter(
-      connection => this.#membership(connection, channel)?.state !== 'joined'
-    )
-    for (const connection of joining) {
-      const pending = this.#membership(connection, channel)
-      if (pending !== undefined) channels.leave(pending, 'server')
-      channels.join(channels.expect(connection, channel, 'server'))
-    }
-    return Promise.resolve(joining.length)
-  }
-
-  leave(target: Target, channel: string): Promise<number> {
-    this.#service.assertReady('leave')
-    const leaving = this.#resolve(target).flatMap(connection => this.#membership(connection, channel) ?? [])
-    for (const subscription of leaving) this.#service.channels.leave(subscription, 'server')
-    return Promise.resolve(leaving.length)
-  }
-
-  members(channel: string): Promise<PresenceMember[]> {
-    return Promise.resolve(this.#channel(channel)?.presence.members() ?? [])
-  }
-
-  online(userId: string): Promise<boolean> {
-    return Promise.resolve(this.#service.connections.countOfUser(userId) > 0)
-  }
-
-  connection(id: string): Connection | undefined {
-    return this.#service.connections.get(id)
-  }
-
-  connections(): readonly Connection[] {
-    return this.#service.connections.all()
-  }
-
-  channels(): string[] {
-    return [...this.#service.channels.all()].map(channel => channel.name)
-  }
-
-  stats(): ServiceStats {
-    return this.#service.stats()
-  }
-
-  now(): number {
-    return this.#service.parts.clock.wall()
-  }
-
-  serve<D extends AnyChannel>(channel: D, rules: RulesFor<D>): ChannelHandle<D> {
-    this.#service.serve(channel, rules as unknown as ChannelRules)
-    return handleOf(this, channel) as ChannelHandle<D>
-  }
-
-  signIn(reply: FastifyReply, profile: RegisteredProfile): void {
-    if (this.#cookie === null) throw channelsError('FST_CHANNELS_NO_COOKIE', 'signIn')
-    this.#cookie.signIn(reply, profile)
-  }
-
-  signOut(reply: FastifyReply): void {
-    if (this.#cookie === null) throw channelsError('FST_CHANNELS_NO_COOKIE', 'signOut')
-    this.#cookie.signOut(reply)
-  }
-
-  #channel(name: string): Channel | undefined {
-    return this.#service.channels.get(name)
-  }
-
-  #membership(connection: Connection, channel: string): Subscription | undefined {
-    return connection.memberships.get(channel) as Subscription | undefined
-  }
-
-  #resolve(target: Target): readonly Connection[] {
-    const { connections } = this.#service
-    if (target instanceof Connection) return target.open ? [target] : []
-    const { connection, user } = (target ?? {}) as { connection?: unknown; user?: unknown }
-    const found = typeof connection === 'string' ? [connections.get(connection)] : []
-    if (typeof connection === 'string') return found.filter(one => one?.open === true) as Connection[]
-    if (typeof user === 'string') return connections.ofUser(user).filter(one => one.open)
-    throw channelsError(
-      'FST_CHANNELS_INVALID_OPTION',
-      'target',
-      'a Connection, { connection: id } or { user: id }',
-      shown(target)
-    )
-  }
-
-  #except({ except }: SendOptions = {}): ReadonlySet<Connection> {
-    if (except === undefined) return NOBODY
-    const targets = Array.isArray(except) ? (except as readonly Target[]) : [except as Target]
-    return new Set(targets.flatMap(target => this.#resolve(target)))
-  }
+  /**
+   * Sets the cookie that says who a browser is.
+   * @throws FST_CHANNELS_NO_COOKIE, FST_CHANNELS_INVALID_PROFILE, FST_CHANNELS_COOKIE_TOO_BIG
+   */
+  signIn(reply: FastifyReply, profile: RegisteredProfile): void
+  /** Takes that cookie back. @throws FST_CHANNELS_NO_COOKIE */
+  signOut(reply: FastifyReply): void
 }
 
-const NOBODY: ReadonlySet<Connection> = new Set()
-
-function handleOf(sockets: ServiceSockets, { pattern }: AnyChannel): ChannelHandle {
-  const compiled = compilePattern(pattern as string)
-  const name = (params: Readonly<Record<string, string>>): string => {
-    try {
-      return compiled.name(params)
-    } catch (error) {
-      throw channelsError('FST_CHANNELS_INVALID_PARAMS', (error as Error).message)
-    }
-  }
-  return Object.freeze<ChannelHandle>({
-    name,
-    broadcast: (params, event, options) => sockets.broadcast(name(params), event as OutgoingMessage, options),
-    join: (target, params) => sockets.join(target, name(params)),
-    leave: (target, params) => sockets.leave(target, name(params)),
-    members: params => sockets.members(name(params))
-  })
+/** A served channel pattern: what `app.sockets` can do with its channels, by parameters and typed. */
+export interface ChannelHandle<D extends AnyChannel = AnyChannel> {
+  /** The channel's name. @throws FST_CHANNELS_INVALID_PARAMS */
+  name(params: ParamsOfChannel<D>): string
+  broadcast(
+    params: ParamsOfChannel<D>,
+    event: EventOf<D> & { readonly from?: string },
+    options?: SendOptions
+  ): Promise<Published>
+  join(target: Target, params: ParamsOfChannel<D>): Promise<number>
+  leave(target: Target, params: ParamsOfChannel<D>): Promise<number>
+  members(params: ParamsOfChannel<D>): Promise<Array<PresenceMember<PresenceInfo<D>>>>
 }

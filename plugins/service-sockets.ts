@@ -1,0 +1,224 @@
+import type { FastifyReply } from 'fastify'
+import type { Channel } from '../lib/channel/channel.ts'
+import type { ChannelRules, RulesFor } from '../lib/channel/rules.ts'
+import type { Subscription } from '../lib/channel/subscription.ts'
+import { Connection } from '../lib/connection/connection.ts'
+import type { OutgoingMessage } from '../lib/connection/publication.ts'
+import { assertChannelName, encodeMessage } from '../lib/connection/publication.ts'
+import { meetingOf } from '../lib/connection/rendezvous.ts'
+import { channelsError, shown } from '../lib/errors.ts'
+import { compilePattern, userChannel } from '../lib/protocol/channel-name.ts'
+import { closeCode } from '../lib/protocol/close-code.ts'
+import type { AnyChannel } from '../lib/protocol/contract.ts'
+import type { PresenceMember } from '../lib/protocol/system.ts'
+import { systemFrame } from '../lib/protocol/system.ts'
+import type { RegisteredProfile } from '../lib/register.ts'
+import type { SignedCookie } from '../lib/request/cookie.ts'
+import type { Service } from '../lib/service.ts'
+import type { ServiceStats } from '../lib/stats.ts'
+import type { AnyPageState, ChannelHandle, Published, SendOptions, Sockets, Target, UpgradeOptions } from './sockets.ts'
+
+const PUBLISHED: Published = Object.freeze({ position: null })
+
+/** What stands behind `app.sockets`: the service, as applications use it. */
+export class ServiceSockets implements Sockets<unknown> {
+  readonly #service: Service
+  readonly #cookie: SignedCookie | null
+
+  constructor(service: Service, cookie: SignedCookie | null) {
+    this.#service = service
+    this.#cookie = cookie
+  }
+
+  upgrade(pageState: AnyPageState, channel: string, options?: UpgradeOptions): Promise<Connection> {
+    return this.upgradeWithMetadata(pageState, channel, {}, options)
+  }
+
+  async upgradeWithMetadata(
+    pageState: AnyPageState,
+    channel: string,
+    metadata: Readonly<Record<string, unknown>>,
+    options: UpgradeOptions = {}
+  ): Promise<Connection> {
+    this.#service.assertReady('upgrade')
+    const rendezvous = meetingOf(pageState)
+    if (rendezvous === undefined) throw channelsError('FST_CHANNELS_FOREIGN_PAGE_STATE')
+    const { onMessage, userChannel } = options
+    return this.#service.open(rendezvous, { channel, metadata, onMessage, userChannel })
+  }
+
+  // Not async: a mistake in the program is thrown where it is made.
+  broadcast(channel: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
+    this.#service.assertReady('broadcast')
+    const frame = this.#service.channels.encode(channel, message)
+    const except = this.#except(options)
+    this.#service.channels.publish(channel, frame, except.size === 0 ? undefined : { except })
+    return Promise.resolve(PUBLISHED)
+  }
+
+  sendToChannel(channel: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
+    return this.broadcast(channel, message, options)
+  }
+
+  sendToUser(userId: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
+    return this.broadcast(userChannel(userId), message, options)
+  }
+
+  broadcastAll(message: OutgoingMessage & { readonly channel: string }, options?: SendOptions): Promise<void> {
+    this.#service.assertReady('broadcastAll')
+    const frame = this.#service.channels.encode(message.channel, message)
+    const except = this.#except(options)
+    this.#service.turn.distribute()
+    for (const connection of this.#service.connections.all()) {
+      if (!except.has(connection)) connection.sendEncoded(frame, 1)
+    }
+    return Promise.resolve()
+  }
+
+  sendTo(connectionId: string, message: OutgoingMessage & { readonly channel: string }): Promise<boolean> {
+    this.#service.assertReady('sendTo')
+    const frame = this.#service.channels.encode(message.channel, message)
+    const connection = this.#service.connections.get(connectionId)
+    this.#service.turn.distribute()
+    connection?.sendEncoded(frame, 1)
+    return Promise.resolve(connection !== undefined)
+  }
+
+  closeRequest(target: Target, reason = ''): Promise<number> {
+    const { clock, times, limits } = this.#service.parts
+    const { code, reason: closing } = closeCode('closed-by-server')
+    const connections = this.#resolve(target)
+    for (const connection of connections) {
+      if (connection.kind === 'plain') {
+        const message = { cmd: 'close-connection', param: { reason } }
+        connection.sendEncoded(encodeMessage(connection.route, message, limits.messageBytes), 1)
+        // A plain client closes by itself; one that does not is not waited for longer than any other.
+        clock.after(times.closeGraceMs, () => connection.close(code, closing))
+      } else {
+        connection.sendFrame(systemFrame('$closing', { reason: 'closed-by-server' }))
+        connection.close(code, reason === '' ? closing : reason)
+      }
+    }
+    return Promise.resolve(connections.length)
+  }
+
+  disconnect(target: Target, code: number = closeCode('closed-by-server').code, reason = ''): Promise<number> {
+    const connections = this.#resolve(target)
+    for (const connection of connections) connection.close(code, reason)
+    return Promise.resolve(connections.length)
+  }
+
+  join(target: Target, channel: string): Promise<number> {
+    this.#service.assertReady('join')
+    assertChannelName(channel)
+    const { channels } = this.#service
+    const joining = this.#resolve(target).filter(
+      connection => this.#membership(connection, channel)?.state !== 'joined'
+    )
+    for (const connection of joining) {
+      const pending = this.#membership(connection, channel)
+      if (pending !== undefined) channels.leave(pending, 'server')
+      channels.join(channels.expect(connection, channel, 'server'))
+    }
+    return Promise.resolve(joining.length)
+  }
+
+  leave(target: Target, channel: string): Promise<number> {
+    this.#service.assertReady('leave')
+    const leaving = this.#resolve(target).flatMap(connection => this.#membership(connection, channel) ?? [])
+    for (const subscription of leaving) this.#service.channels.leave(subscription, 'server')
+    return Promise.resolve(leaving.length)
+  }
+
+  members(channel: string): Promise<PresenceMember[]> {
+    return Promise.resolve(this.#channel(channel)?.presence.members() ?? [])
+  }
+
+  online(userId: string): Promise<boolean> {
+    return Promise.resolve(this.#service.connections.countOfUser(userId) > 0)
+  }
+
+  connection(id: string): Connection | undefined {
+    return this.#service.connections.get(id)
+  }
+
+  connections(): readonly Connection[] {
+    return this.#service.connections.all()
+  }
+
+  channels(): string[] {
+    return [...this.#service.channels.all()].map(channel => channel.name)
+  }
+
+  stats(): ServiceStats {
+    return this.#service.stats()
+  }
+
+  now(): number {
+    return this.#service.parts.clock.wall()
+  }
+
+  serve<D extends AnyChannel>(channel: D, rules: RulesFor<D>): ChannelHandle<D> {
+    this.#service.serve(channel, rules as unknown as ChannelRules)
+    return handleOf(this, channel) as ChannelHandle<D>
+  }
+
+  signIn(reply: FastifyReply, profile: RegisteredProfile): void {
+    if (this.#cookie === null) throw channelsError('FST_CHANNELS_NO_COOKIE', 'signIn')
+    this.#cookie.signIn(reply, profile)
+  }
+
+  signOut(reply: FastifyReply): void {
+    if (this.#cookie === null) throw channelsError('FST_CHANNELS_NO_COOKIE', 'signOut')
+    this.#cookie.signOut(reply)
+  }
+
+  #channel(name: string): Channel | undefined {
+    return this.#service.channels.get(name)
+  }
+
+  #membership(connection: Connection, channel: string): Subscription | undefined {
+    return connection.memberships.get(channel) as Subscription | undefined
+  }
+
+  #resolve(target: Target): readonly Connection[] {
+    const { connections } = this.#service
+    if (target instanceof Connection) return target.open ? [target] : []
+    const { connection, user } = (target ?? {}) as { connection?: unknown; user?: unknown }
+    const found = typeof connection === 'string' ? [connections.get(connection)] : []
+    if (typeof connection === 'string') return found.filter(one => one?.open === true) as Connection[]
+    if (typeof user === 'string') return connections.ofUser(user).filter(one => one.open)
+    throw channelsError(
+      'FST_CHANNELS_INVALID_OPTION',
+      'target',
+      'a Connection, { connection: id } or { user: id }',
+      shown(target)
+    )
+  }
+
+  #except({ except }: SendOptions = {}): ReadonlySet<Connection> {
+    if (except === undefined) return NOBODY
+    const targets = Array.isArray(except) ? (except as readonly Target[]) : [except as Target]
+    return new Set(targets.flatMap(target => this.#resolve(target)))
+  }
+}
+
+const NOBODY: ReadonlySet<Connection> = new Set()
+
+function handleOf(sockets: ServiceSockets, { pattern }: AnyChannel): ChannelHandle {
+  const compiled = compilePattern(pattern as string)
+  const name = (params: Readonly<Record<string, string>>): string => {
+    try {
+      return compiled.name(params)
+    } catch (error) {
+      throw channelsError('FST_CHANNELS_INVALID_PARAMS', (error as Error).message)
+    }
+  }
+  return Object.freeze<ChannelHandle>({
+    name,
+    broadcast: (params, event, options) => sockets.broadcast(name(params), event as OutgoingMessage, options),
+    join: (target, params) => sockets.join(target, name(params)),
+    leave: (target, params) => sockets.leave(target, name(params)),
+    members: params => sockets.members(name(params))
+  })
+}
