@@ -52,17 +52,18 @@ export type ChannelState =
   | { readonly name: 'idle' }
   /** Asked for, or expected again after a reconnect. */
   | { readonly name: 'joining' }
-  | { readonly name: 'joined'; readonly by: JoinedBy; readonly outcome: Outcome }
+  | Joined
   /** The server will not have it; only `join()` asks again. */
   | { readonly name: 'refused'; readonly error: ChannelError }
   /** Left by us, or put out by the server; only `join()` asks again. */
   | { readonly name: 'left'; readonly reason: LeaveReason }
 
-/** What a (re)joined channel is told. */
+/** What a (re)joined channel is told; its state from then on. */
 export interface Joined {
+  readonly name: 'joined'
   readonly by: JoinedBy
   readonly outcome: Outcome
-  readonly position?: Position
+  readonly position?: Position | undefined
 }
 
 /** Publications that will not come. */
@@ -125,8 +126,8 @@ export interface Channel<D = unknown> {
     options?: SendOptions
   ): Promise<ReplyFor<D, K>>
 
-  /** Asks the server who is there now, and brings `presence` up to date. Rejects with a nack's code, `timeout` or `left`. */
-  refreshPresence(options?: Pick<SendOptions, 'timeoutMs'>): Promise<PresenceState<InfoFor<D>>>
+  /** Asks the server who is there now, and brings `presence` up to date. Rejects with a nack's code, or `unknown` where the link ends. */
+  refreshPresence(): Promise<PresenceState<InfoFor<D>>>
 
   /** Asks to be joined, now and after every reconnect. Not counted: one `leave()` ends any number of joins. */
   join(): void

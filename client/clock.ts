@@ -9,10 +9,10 @@ export const MAX_TIMER_MS = 2 ** 31 - 1
 /** The real time of a browser, a worker or a Node process: the one place of the client that touches it. */
 export const systemClock: ClientClock = {
   monotonic: () => performance.now(),
-  wall: () => Date.now(),
+  wall: Date.now,
   after(delayMs, task): Timer {
     const timer = setTimeout(task, delayMs)
     return { cancel: () => clearTimeout(timer) }
   },
-  random: () => Math.random()
+  random: Math.random
 }

@@ -4,7 +4,7 @@ import { ChannelError } from './errors.ts'
 import { Link } from './link.ts'
 import type { Settings, SocketOptions } from './options.ts'
 import { checkOptions, DEFAULTS } from './options.ts'
-import { askWhy, mayProbe } from './probe.ts'
+import { askWhy, FINAL, mayProbe } from './probe.ts'
 import { namedMs, Reconnect } from './reconnect.ts'
 import type { SocketState } from './states.ts'
 import { move } from './states.ts'
@@ -17,12 +17,6 @@ export type UrlSource = string | URL | (() => string | URL | Promise<string | UR
 /** How to dial; a function is asked before every dial. Until it first was, the defaults hold. */
 export type OptionsSource = SocketOptions | (() => SocketOptions | Promise<SocketOptions>)
 
-/** What the socket hears of its links. */
-export interface DialerEvents {
-  state(state: SocketState, previous: SocketState): void
-  data(data: unknown): void
-}
-
 /** Keeps one link to the server: dials, waits, dials again, and knows when to stop. */
 export class Dialer {
   settings: Settings
@@ -30,7 +24,8 @@ export class Dialer {
   #url: UrlSource
   #options: OptionsSource
   #turn: Turn
-  #events: DialerEvents
+  #moved: (state: SocketState, previous: SocketState) => void
+  #data: (data: unknown) => void
   #reconnect = new Reconnect(this, () => this.#turn.run(() => this.#start()))
   #link: Link | undefined
   #timer: Timer | undefined
@@ -44,11 +39,18 @@ export class Dialer {
   #dialled: URL | undefined
 
   /** @throws {ChannelError} `invalid-option` */
-  constructor(url: UrlSource, options: OptionsSource, turn: Turn, events: DialerEvents) {
+  constructor(
+    url: UrlSource,
+    options: OptionsSource,
+    turn: Turn,
+    moved: (state: SocketState, previous: SocketState) => void,
+    data: (data: unknown) => void
+  ) {
     this.#url = url
     this.#options = options
     this.#turn = turn
-    this.#events = events
+    this.#moved = moved
+    this.#data = data
     // A function is asked with the first dial; what it gives is checked then.
     this.settings = typeof options === 'function' ? DEFAULTS : checkOptions(options)
     if (typeof url !== 'function') resolveUrl(url)
@@ -109,7 +111,7 @@ export class Dialer {
     this.#serverMs = 0
     this.#dialled = undefined
     this.#move({ name: 'connecting', attempt: this.#reconnect.attempt })
-    this.#timer = clock.after(connectTimeoutMs, () => this.#failed('no $welcome in time'))
+    this.#timer = clock.after(connectTimeoutMs, () => this.#failed('timeout'))
     void this.#open(++this.#dial)
   }
 
@@ -124,7 +126,7 @@ export class Dialer {
       this.#dialled = resolveUrl(source)
       this.#link = this.#newLink(this.#dialled.href)
     } catch (cause) {
-      if (dial === this.#dial) this.#failed('the dial failed', cause)
+      if (dial === this.#dial) this.#failed('error', cause)
     }
   }
 
@@ -133,7 +135,7 @@ export class Dialer {
       open: () => {
         this.#opened = true
       },
-      data: data => this.#turn.run(() => this.#events.data(data)),
+      data: data => this.#turn.run(() => this.#data(data)),
       end: (code, reason) => {
         this.#link = undefined
         this.#turn.run(() => this.#ended(code, reason))
@@ -141,10 +143,10 @@ export class Dialer {
     })
   }
 
-  #failed(message: string, cause?: unknown): void {
+  #failed(cmd: string, cause?: unknown): void {
     this.#turn.run(() => {
-      this.#turn.report(new ChannelError('dial-failed', { message, retry: true, cause }))
-      this.#ended(1006, message)
+      this.#turn.report(new ChannelError('dial-failed', { cmd, retry: true, cause }))
+      this.#ended(1006, cmd)
     })
   }
 
@@ -162,17 +164,16 @@ export class Dialer {
 
   async #probe(url: URL, code: number, reason: string): Promise<void> {
     const dial = ++this.#dial
-    const { final, status, retryAfterMs } = await askWhy(url, this.settings)
+    const [status, serverMs] = await askWhy(url, this.settings)
     if (dial !== this.#dial) return
     this.#turn.run(() => {
-      if (final) this.close(code, `refused with ${status}`, status)
-      else this.#wait(code, reason, this.#reconnect.start(retryAfterMs))
+      if (FINAL.includes(status)) this.close(code, `HTTP ${status}`, status)
+      else this.#wait(code, reason, this.#reconnect.start(serverMs))
     })
   }
 
   #wait(code: number, reason: string, retryInMs: number): void {
-    const retryAt = this.settings.clock.wall() + retryInMs
-    this.#move({ name: 'waiting', attempt: this.#reconnect.attempt, retryInMs, retryAt, code, reason })
+    this.#move({ name: 'waiting', attempt: this.#reconnect.attempt, retryInMs, code, reason })
   }
 
   #hangUp(code: number, reason: string): void {
@@ -184,6 +185,6 @@ export class Dialer {
   #move(to: SocketState): void {
     const from = this.state
     this.state = move(from, to)
-    this.#events.state(to, from)
+    this.#moved(to, from)
   }
 }

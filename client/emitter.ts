@@ -3,10 +3,11 @@ import type { Turn } from './turn.ts'
 
 type Listener = (...args: any[]) => void
 
-/** Listeners by event. Lists are replaced and never changed, so whoever emits goes over a copy. */
+/** Listeners by event. */
 export class Emitter {
   #turn: Turn
-  #listeners = new Map<string, readonly Listener[]>()
+  /** Each in an object of its own, so that undoing one of two equal listeners leaves the other. */
+  #listeners = new Map<string, Set<readonly [Listener]>>()
 
   constructor(turn: Turn) {
     this.#turn = turn
@@ -14,25 +15,22 @@ export class Emitter {
 
   /** Adds a listener; what comes back removes it again, and does nothing the second time. */
   on(event: string, listener: Listener): () => void {
-    // A wrapper of its own, so that undoing one of two equal listeners leaves the other.
-    const entry: Listener = (...args) => listener(...args)
-    const others = (): readonly Listener[] => (this.#listeners.get(event) ?? []).filter(other => other !== entry)
-    this.#listeners.set(event, [...others(), entry])
-    return () => void this.#listeners.set(event, others())
+    const entry = [listener] as const
+    const entries = this.#listeners.get(event) ?? new Set()
+    this.#listeners.set(event, entries.add(entry))
+    return () => void entries.delete(entry)
   }
 
   /** Tells every listener when the step is done, if `still` then holds; what one throws harms no other. */
   emit(event: string, args: readonly unknown[], still: () => boolean = () => true): void {
     this.#turn.tell(() => {
       if (!still()) return
-      for (const listener of this.#listeners.get(event) ?? []) {
+      // Over a copy: who listens from now on hears of what happens from now on.
+      for (const [listener] of [...(this.#listeners.get(event) ?? [])]) {
         try {
           listener(...args)
         } catch (cause) {
-          this.#turn.report(
-            new ChannelError('listener-failed', { cause, message: `${event} listener: ${cause}` }),
-            event
-          )
+          this.#turn.report(new ChannelError('listener-failed', { cause, cmd: event }), event)
         }
       }
     })

@@ -51,23 +51,24 @@ export class Link {
 
   /** Ends the link from now on if nothing comes for `limitMs`; a clock that ran late gets `slackMs` more, once. */
   watch(limitMs: number, slackMs: number): void {
-    this.#seen = this.#clock.monotonic()
-    this.#check(limitMs, limitMs, slackMs, false)
-  }
-
-  #check(delayMs: number, limitMs: number, slackMs: number, graced: boolean): void {
-    const due = this.#clock.monotonic() + delayMs
-    this.#watch = this.#clock.after(delayMs, () => {
-      const now = this.#clock.monotonic()
-      const leftMs = this.#seen + limitMs - now
-      if (leftMs > 0) this.#check(leftMs, limitMs, slackMs, false)
-      // After a standstill what came meanwhile has not been read yet, and timers run first.
-      else if (now - due > LATE_MS && !graced) this.#check(slackMs, limitMs, slackMs, true)
-      else {
-        this.drop(4001, 'silent')
-        this.#events.end(4001, 'silent')
-      }
-    })
+    let graced = false
+    const check = (delayMs: number): void => {
+      const due = this.#clock.monotonic() + delayMs
+      this.#watch = this.#clock.after(delayMs, () => {
+        const now = this.#clock.monotonic()
+        const leftMs = this.#seen + limitMs - now
+        // After a standstill what came meanwhile has not been read yet, and timers run first.
+        const grace = !graced && now - due > LATE_MS
+        graced = leftMs <= 0 && grace
+        if (leftMs > 0) check(leftMs)
+        else if (grace) check(slackMs)
+        else {
+          this.drop(4001, 'silent')
+          this.#events.end(4001, 'silent')
+        }
+      })
+    }
+    check(limitMs)
   }
 
   /** Closes without waiting for the other side; whatever comes late is nobody's any more. */

@@ -70,10 +70,10 @@ export const DEFAULTS: Settings = {
   probe: 'same-origin'
 }
 
-/** What an option may be besides the type of its default. */
-const ALSO: Readonly<Record<string, string>> = {
-  debug: 'function',
-  probe: 'boolean',
+/** What an option may be, where that is not only the type of its default: types, or values as they stand. */
+const KINDS: Readonly<Record<string, string>> = {
+  debug: 'boolean or function',
+  probe: 'boolean or same-origin',
   WebSocket: 'function',
   fetch: 'function'
 }
@@ -90,28 +90,20 @@ export function checkOptions(options: SocketOptions): Settings {
   return settings
 }
 
-/** @throws {ChannelError} `invalid-option` where it is no number, or out of range */
-export function checkNumber(name: string, value: unknown, min = 0): void {
-  if (typeof value !== 'number' || !(value >= min && value <= MAX_TIMER_MS)) {
-    invalidOption(name, `${min} to ${MAX_TIMER_MS}`, value)
-  }
-}
-
 function merge<T extends object>(defaults: T, given: object, path: string): T {
   const result: Record<string, any> = { ...defaults }
   for (const [key, value] of Object.entries(given)) {
     const name = path + key
     const usual = result[key]
-    const type = typeof usual
-    if (!(key in result)) invalidOption(name, `one of ${Object.keys(result)}`, value)
+    const kind = KINDS[key] ?? typeof usual
+    const min = POSITIVE.includes(key) ? 1 : 0
+    if (!(key in result)) invalidOption(name, 'a known name', value)
     if (value === undefined) continue
-    if (type === 'number') checkNumber(name, value, POSITIVE.includes(key) ? 1 : 0)
-    else if (
-      ![type, ALSO[key]].includes(typeof value) ||
-      value === null ||
-      (type === 'string' && value !== usual && value !== !!value)
-    ) {
-      invalidOption(name, ALSO[key] ?? type, value)
+    if (value === null || ![typeof value, value].some(found => kind.split(' ').includes(found))) {
+      invalidOption(name, kind, value)
+    }
+    if (kind === 'number' && !(value >= min && value <= MAX_TIMER_MS)) {
+      invalidOption(name, `${min} to ${MAX_TIMER_MS}`, value)
     }
     result[key] = key === 'backoff' || key === 'queue' ? merge(usual, value, `${key}.`) : value
   }

@@ -5,7 +5,6 @@ import type { Stored } from '../lib/protocol/system.ts'
 import type { ErrorDetails } from './errors.ts'
 import { ChannelError } from './errors.ts'
 import type { Settings } from './options.ts'
-import { checkNumber } from './options.ts'
 import type { SocketState } from './states.ts'
 import type { Turn } from './turn.ts'
 
@@ -76,52 +75,45 @@ export class Outbox {
     this.#ready = ready
   }
 
-  /** Takes a command. Its failure is reported too. */
-  send(message: Message, options: SendOptions): Promise<Sent> {
+  /** Takes a command, or refuses it. Its failure is reported too. */
+  send(message: Message, { timeoutMs = 0, signal }: SendOptions): Promise<Sent> {
     return quiet(
       new Promise((resolve, reject) => {
+        const { channel, cmd } = message
+        const { clock } = this.#port.settings
+        const text = encode(message)
+        const bytes = byteLength(text)
+        const aborted = (): void => this.#fail(command, 'aborted')
+        let timer: Timer | undefined
         const settle = (error: ChannelError | null, sent?: Sent): void => {
+          timer?.cancel()
+          signal?.removeEventListener('abort', aborted)
           if (error) this.#turn.report(error)
           if (error) reject(error)
           else resolve(sent!)
         }
-        try {
-          this.#take(message, options, settle)
-        } catch (error) {
-          settle(error as ChannelError)
+        const command: Command = { channel, cmd, text, bytes, id: 0, settle }
+        this.#bytes += bytes
+        this.#commands.add(command)
+        const code = signal?.aborted ? 'aborted' : this.#refusal(command)
+        if (code) this.#fail(command, code, { retry: code === 'queue-full' })
+        else {
+          if (timeoutMs > 0) timer = clock.after(timeoutMs, () => this.#fail(command, 'timeout'))
+          signal?.addEventListener('abort', aborted)
+          this.flush()
         }
       })
     )
   }
 
-  #take(message: Message, { timeoutMs = 0, signal }: SendOptions, settle: Command['settle']): void {
-    const { channel, cmd } = message
-    const { settings, state } = this.#port
-    const text = encode(message)
-    const bytes = byteLength(text)
-    const full = this.#commands.size >= settings.queue.count || this.#bytes + bytes > settings.queue.bytes
-    const refusal = state.name === 'closed' ? 'closed' : signal?.aborted ? 'aborted' : full ? 'queue-full' : ''
-    checkNumber('timeoutMs', timeoutMs)
-    if (refusal) throw new ChannelError(refusal, { channel, cmd, retry: refusal === 'queue-full' })
-    let timer: Timer | undefined
-    const aborted = (): void => this.#fail(command, 'aborted')
-    const command: Command = {
-      channel,
-      cmd,
-      text,
-      bytes,
-      id: 0,
-      settle: (error, sent) => {
-        timer?.cancel()
-        signal?.removeEventListener('abort', aborted)
-        settle(error, sent)
-      }
-    }
-    if (timeoutMs > 0) timer = settings.clock.after(timeoutMs, () => this.#fail(command, 'timeout'))
-    signal?.addEventListener('abort', aborted)
-    this.#bytes += bytes
-    this.#commands.add(command)
-    this.flush()
+  /** Why this command, which has been counted, may not stay; empty where it may. */
+  #refusal({ channel, cmd, text }: Command): string {
+    const { queue } = this.#port.settings
+    if (typeof channel !== 'string') return 'invalid-channel'
+    if (typeof cmd !== 'string' || !cmd || cmd.startsWith('$')) return 'reserved-command'
+    if (!text) return 'unserialisable'
+    if (this.#port.state.name === 'closed') return 'closed'
+    return this.#commands.size > queue.count || this.#bytes > queue.bytes ? 'queue-full' : ''
   }
 
   /** Sends what may be sent, in order; what waits for one channel holds up no other. */
@@ -183,16 +175,11 @@ export function pick({ message, retry, retryAfterMs }: ErrorDetails = {}): Error
   return { message, retry: retry === true, retryAfterMs }
 }
 
-/** @throws {ChannelError} where the message cannot be sent by anybody */
+/** The frame without its id; empty where it has no JSON form. JSON alone would leave functions out in silence. */
 function encode({ channel, cmd, param }: Message): string {
-  if (typeof channel !== 'string') throw new ChannelError('invalid-channel', { cmd })
-  if (typeof cmd !== 'string' || !cmd || cmd.startsWith('$'))
-    throw new ChannelError('reserved-command', { channel, cmd })
   try {
-    // JSON would leave these out in silence.
-    if (typeof param === 'function' || typeof param === 'symbol') throw new TypeError(`a ${typeof param}`)
-    return JSON.stringify({ channel, cmd, param })
-  } catch (cause) {
-    throw new ChannelError('unserialisable', { channel, cmd, cause })
+    return ['function', 'symbol'].includes(typeof param) ? '' : JSON.stringify({ channel, cmd, param })
+  } catch {
+    return ''
   }
 }

@@ -2,17 +2,8 @@ import type { Settings } from './options.ts'
 import { retryAfterMs } from './reconnect.ts'
 import { environment } from './transport.ts'
 
-/** What an HTTP answer says about a refused handshake. */
-export interface Verdict {
-  readonly status: number
-  /** Whether it makes no sense to dial again. */
-  readonly final: boolean
-  /** How long the server asks to wait, in milliseconds; 0 where it does not say. */
-  readonly retryAfterMs: number
-}
-
 /** Dialling again would be answered the same way. */
-const FINAL = [400, 401, 403, 404]
+export const FINAL: readonly number[] = [400, 401, 403, 404]
 
 /** Whether to ask about this URL at all: elsewhere than at our own origin the answer could not be read. */
 export function mayProbe(url: URL, probe: Settings['probe']): boolean {
@@ -21,9 +12,10 @@ export function mayProbe(url: URL, probe: Settings['probe']): boolean {
 
 /**
  * A browser shows a refused handshake as 1006 whatever its status, so the same URL is asked by plain GET. Whatever goes
- * wrong with that means no more than that the server cannot be reached now: status 0.
+ * wrong with that means no more than that the server cannot be reached now: status 0. Beside the status stand the
+ * milliseconds that the server asks to wait, 0 where it does not ask.
  */
-export async function askWhy(url: URL, settings: Settings): Promise<Verdict> {
+export async function askWhy(url: URL, settings: Settings): Promise<[status: number, serverMs: number]> {
   const { clock, connectTimeoutMs, fetch } = settings
   const controller = new AbortController()
   const timer = clock.after(connectTimeoutMs, () => controller.abort())
@@ -36,10 +28,9 @@ export async function askWhy(url: URL, settings: Settings): Promise<Verdict> {
     })
     const { status, headers } = response
     const busy = status === 429 || status === 503
-    const waitMs = busy ? retryAfterMs(headers.get('retry-after'), clock.wall()) : 0
-    return { status, final: FINAL.includes(status), retryAfterMs: waitMs }
+    return [status, busy ? retryAfterMs(headers.get('retry-after'), clock.wall()) : 0]
   } catch {
-    return { status: 0, final: false, retryAfterMs: 0 }
+    return [0, 0]
   } finally {
     timer.cancel()
     // The status was all that was wanted: a body that still comes is let go.

@@ -17,8 +17,7 @@ export function namedMs(value: unknown): number {
 
 /** A Retry-After header (RFC 9110 §10.2.3) in milliseconds: seconds, or a date against the wall clock. */
 export function retryAfterMs(header: string | null, wallMs: number): number {
-  const text = header ?? ''
-  return namedMs(/^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - wallMs)
+  return namedMs(Number(header) * 1000 || Date.parse(header ?? '') - wallMs)
 }
 
 /** The wait between two dials, and what ends it early: the network is back, or somebody looks at the page again. */

@@ -13,8 +13,6 @@ export class Roster implements SubscriptionHost {
   readonly outbox: Outbox
   readonly members = new Set<string>()
   #channels = new Map<string, Subscription>()
-  /** Names that the application holds a channel of. The others are forgotten with their membership. */
-  #held = new Set<string>()
   /** Never begins again, so that an answer to an earlier link's request fits none of a later one's. */
   #lastRef = 0
   #asked = new Map<number, Answer>()
@@ -36,12 +34,13 @@ export class Roster implements SubscriptionHost {
 
   /** The channel of that name, for the application to keep. */
   hold(name: string): Subscription {
-    this.#held.add(name)
-    return this.#keep(name)
+    const channel = this.#keep(name)
+    channel.held = true
+    return channel
   }
 
   /** Asks; on a link that takes nothing more the answer is its end. */
-  ask = (cmd: ClientCommand, channel: string, answer: Answer): void => {
+  ask(cmd: ClientCommand, channel: string, answer: Answer): void {
     const ref = ++this.#lastRef
     this.#asked.set(ref, answer)
     this.port.send(JSON.stringify({ channel, cmd, ref }))
@@ -57,26 +56,21 @@ export class Roster implements SubscriptionHost {
   /** What the server says of a channel. What it may say one day and we do not know yet is passed over. */
   system(name: string, frame: Frame): void {
     const { by, outcome, position, presence, reason, joins = [], leaves = [] } = paramOf(frame)
-    const channel = this.#channels.get(name)
-    switch (frame.cmd) {
-      case '$joined':
-        // Nothing is changed by one that is none.
-        if (!outcome.kind) break
-        this.members.add(name)
-        this.#keep(name).entered({ by, outcome, position }, presence)
-        this.outbox.flush()
-        break
-      case '$left':
-        this.members.delete(name)
-        channel?.exited(reason, frame.ref !== undefined)
-        this.#forget(name)
-        break
-      case '$presence':
-        channel?.presenceChanged(joins, leaves)
-        break
-      case '$gap':
-        channel?.tell('$gap', frame.param)
+    const { cmd, ref } = frame
+    const channel = this.find(name)
+    // The outcome is read first: nothing is changed by a `$joined` that is none.
+    if (cmd === '$joined' && outcome.kind) {
+      this.members.add(name)
+      this.#keep(name).entered({ name: 'joined', by, outcome, position }, presence)
+      this.outbox.flush()
     }
+    if (cmd === '$left') {
+      this.members.delete(name)
+      channel?.exited(reason, !!ref)
+      this.#forget(name)
+    }
+    if (cmd === '$presence') channel?.moved(joins, leaves)
+    if (cmd === '$gap') channel?.tell(cmd, frame.param)
   }
 
   linkUp(): void {
@@ -106,6 +100,6 @@ export class Roster implements SubscriptionHost {
   }
 
   #forget(name: string): void {
-    if (!this.#held.has(name)) this.#channels.delete(name)
+    if (!this.find(name)?.held) this.#channels.delete(name)
   }
 }

@@ -1,7 +1,7 @@
 import type { Frame, Message } from '../lib/protocol/message.ts'
 import type { Channel, DefinitionFor, Outgoing, ParamsFor, PatternFor } from './channel.ts'
 import { channelName } from './channel-name.ts'
-import { debugLogger } from './debug.ts'
+import { log } from './debug.ts'
 import type { OptionsSource, UrlSource } from './dialer.ts'
 import { Dialer } from './dialer.ts'
 import { Emitter } from './emitter.ts'
@@ -75,10 +75,13 @@ export class Socket<C = unknown> {
   ) {
     const seed = typeof first === 'boolean'
     const options = seed ? { debug: first } : (second as OptionsSource)
-    this.#dialer = new Dialer(seed ? url : first, options, this.#turn, {
-      state: (state, previous) => this.#moved(state, previous),
-      data: data => this.#data(data)
-    })
+    this.#dialer = new Dialer(
+      seed ? url : first,
+      options,
+      this.#turn,
+      (...states) => this.#moved(...states),
+      data => this.#data(data)
+    )
     const ready = (name: string): boolean => this.#roster.find(name)?.state.name === 'joined'
     this.#outbox = new Outbox(this.#dialer, this.#turn, ready)
     this.#roster = new Roster(this.#dialer, this.#turn, this.#outbox)
@@ -176,7 +179,7 @@ export class Socket<C = unknown> {
     // An answer to a request of an earlier link, or to one that was answered: nobody waits for it.
     else if (ref && !this.#roster.answered(ref, frame)) return
     else if (cmd === '$nack' && !ref) this.#report(new ChannelError(param.code, { ...pick(param), channel }))
-    else if (typeof channel !== 'string') throw new TypeError('no channel')
+    else if (typeof channel !== 'string') throw new ChannelError('bad-frame')
     else if (cmd.startsWith('$')) this.#roster.system(channel, frame)
     else this.#publication(channel, frame)
   }
@@ -214,22 +217,18 @@ export class Socket<C = unknown> {
       this.#outbox.drop(error)
       this.#roster.giveUp(error)
     }
-    const { code, reason } = state
-    this.#tell('$close', { code, reason, final, ...(final && { status: state.status }) })
+    const { code, reason, status } = state as SocketState & { name: 'closed' }
+    this.#tell('$close', { code, reason, final, status })
   }
 
   #tell<K extends keyof SocketEvents>(event: K, ...args: Parameters<SocketEvents[K]>): void {
-    this.#log(event, args)
+    log(this.#dialer.settings.debug, event, args)
     this.#emitter.emit(event, args)
   }
 
   #report(error: ChannelError, event?: string): void {
     // What a listener of `$error` throws is only logged: told to itself it would throw for ever.
-    if (event === '$error') this.#log(error.message, error)
+    if (event === '$error') log(this.#dialer.settings.debug, event, error)
     else this.#tell('$error', error)
-  }
-
-  #log(line: string, details: unknown): void {
-    debugLogger(this.#dialer.settings.debug)(line, details)
   }
 }

@@ -7,12 +7,11 @@ export type SocketState =
   /** Dialling, or waiting for the server's `$welcome`; `attempt` counts from 0 since the last useful connection. */
   | { readonly name: 'connecting'; readonly attempt: number }
   | { readonly name: 'connected'; readonly session: string; readonly connection: string }
-  /** Lost, will dial again: attempt `attempt`, in `retryInMs` milliseconds, at `retryAt` (milliseconds since 1970). */
+  /** Lost, will dial again: attempt `attempt`, in `retryInMs` milliseconds. */
   | {
       readonly name: 'waiting'
       readonly attempt: number
       readonly retryInMs: number
-      readonly retryAt: number
       readonly code: number
       readonly reason: string
     }
@@ -22,12 +21,12 @@ export type SocketState =
 export type StateName = SocketState['name']
 
 /** Every legal move. `connecting` follows itself where `reconnect()` gives up one dial for another. */
-const MOVES: Readonly<Record<StateName, readonly StateName[]>> = {
-  idle: ['connecting', 'closed'],
-  connecting: ['connecting', 'connected', 'waiting', 'closed'],
-  connected: ['waiting', 'closed'],
-  waiting: ['connecting', 'closed'],
-  closed: ['connecting']
+const MOVES: Readonly<Record<StateName, string>> = {
+  idle: 'connecting closed',
+  connecting: 'connecting connected waiting closed',
+  connected: 'waiting closed',
+  waiting: 'connecting closed',
+  closed: 'connecting'
 }
 
 /**

@@ -4,7 +4,6 @@ import type { ClientCommand, LeaveReason, PresenceMember, PresenceState } from '
 import type { Channel, ChannelState, Joined } from './channel.ts'
 import { Emitter } from './emitter.ts'
 import { ChannelError } from './errors.ts'
-import { checkNumber } from './options.ts'
 import type { Outbox, Port, SendOptions, Sent } from './outbox.ts'
 import { pick, quiet } from './outbox.ts'
 import { backoffMs, namedMs } from './reconnect.ts'
@@ -26,16 +25,17 @@ export interface SubscriptionHost {
 /** A channel and what is wanted of it. Wishes are kept; at most one request is under way, and its answer decides the next. */
 export class Subscription implements Channel {
   readonly name: string
+  /** Whether the application has it. Others are forgotten with their membership. */
+  held = false
   state: ChannelState = { name: 'idle' }
   presence: PresenceState | null = null
   #host: SubscriptionHost
   #emitter: Emitter
-  /** `none` takes what route and server do; `leave` lasts until the channel is left. */
-  #wish: 'none' | 'join' | 'leave' = 'none'
+  /** None takes what route and server do; `leave` lasts until the channel is left. */
+  #wish: '' | 'join' | 'leave' = ''
   #asking = false
   #attempt = 0
   #retry: Timer | undefined
-  #joined: Joined | undefined
   #waiters: Array<(error: ChannelError | null) => void> = []
 
   constructor(name: string, host: SubscriptionHost) {
@@ -75,17 +75,11 @@ export class Subscription implements Channel {
     return sent
   }
 
-  refreshPresence({ timeoutMs }: SendOptions = {}): Promise<PresenceState> {
-    const { port, ask } = this.#host
-    const { clock, requestTimeoutMs } = port.settings
+  refreshPresence(): Promise<PresenceState> {
     return quiet(
       new Promise((resolve, reject) => {
-        const limitMs = timeoutMs ?? requestTimeoutMs
-        checkNumber('timeoutMs', limitMs)
         if (this.state.name !== 'joined') throw this.#error('not-joined')
-        const timer = limitMs > 0 ? clock.after(limitMs, () => reject(this.#error('timeout'))) : undefined
-        ask('$presence', this.name, frame => {
-          timer?.cancel()
+        this.#host.ask('$presence', this.name, frame => {
           const param = paramOf(frame)
           if (frame?.cmd !== '$ack') return reject(this.#error(param.code ?? 'unknown', param))
           this.#setPresence(param.reply)
@@ -111,7 +105,7 @@ export class Subscription implements Channel {
   ready(): Promise<Joined> {
     return quiet(
       new Promise((resolve, reject) => {
-        const settle = (error: ChannelError | null): void => (error ? reject(error) : resolve(this.#joined!))
+        const settle = (error: ChannelError | null): void => (error ? reject(error) : resolve(this.state as Joined))
         const why = this.#host.port.state.name === 'closed' ? this.#error('closed') : this.#barred()
         if (why || this.state.name === 'joined') settle(why)
         else this.#waiters.push(settle)
@@ -126,7 +120,7 @@ export class Subscription implements Channel {
     const member = members.has(this.name)
     if (this.#wish === 'join' && !member) this.#ask('$join')
     if (this.#wish === 'leave' && member) this.#ask('$leave')
-    if (this.#wish === 'leave' && !member) this.#wish = 'none'
+    if (this.#wish === 'leave' && !member) this.#wish = ''
   }
 
   #ask(cmd: '$join' | '$leave'): void {
@@ -148,7 +142,7 @@ export class Subscription implements Channel {
       const delayMs = namedMs(error.retryAfterMs) + backoffMs(this.#attempt++, clock.random(), backoff)
       this.#retry = clock.after(delayMs, () => this.act())
     } else {
-      this.#wish = 'none'
+      this.#wish = ''
       this.#move({ name: 'refused', error })
       this.tell('$error', error)
       turn.report(error)
@@ -164,8 +158,7 @@ export class Subscription implements Channel {
       this.act()
       return
     }
-    this.#joined = joined
-    this.#move({ name: 'joined', by: joined.by, outcome: joined.outcome })
+    this.#move(joined)
     this.#settleWaiters(null)
     this.tell('$joined', joined)
     this.#setPresence(presence)
@@ -179,7 +172,7 @@ export class Subscription implements Channel {
   }
 
   #left(reason: LeaveReason): void {
-    this.#wish = this.#host.port.state.name === 'connected' ? 'leave' : 'none'
+    this.#wish = this.#host.port.state.name === 'connected' ? 'leave' : ''
     this.#retry?.cancel()
     this.presence = null
     this.#move({ name: 'left', reason })
@@ -191,16 +184,16 @@ export class Subscription implements Channel {
   /** Neither membership nor requests outlive their link; a wish to be in does. */
   linkLost(): void {
     this.#retry?.cancel()
-    if (this.#wish === 'leave') this.#wish = 'none'
+    if (this.#wish === 'leave') this.#wish = ''
     if (this.state.name === 'joined') this.#move({ name: 'joining' })
   }
 
   /** Leaves come first: who left and came back within one tick is there. */
-  presenceChanged(joins: readonly PresenceMember[], leaves: readonly PresenceMember[]): void {
+  moved(joins: readonly PresenceMember[], leaves: readonly PresenceMember[]): void {
     if (!this.presence) return
     const { count, members } = this.presence
-    const moved = [...leaves, ...joins].map(({ id }) => id)
-    const there = members && [...members.filter(({ id }) => !moved.includes(id)), ...joins]
+    const ids = [...leaves, ...joins].map(({ id }) => id)
+    const there = members && [...members.filter(({ id }) => !ids.includes(id)), ...joins]
     this.presence = there ? { count: there.length, members: there } : { count: count + joins.length - leaves.length }
     this.tell('$presence', this.presence, { joins, leaves })
   }
