@@ -68,7 +68,10 @@ export interface CommandContext<D extends AnyChannel = AnyChannel> {
 export type CommandHandler<D extends AnyChannel, K extends string> = (
   param: CommandParam<D, K>,
   context: CommandContext<D>
-) => CommandReply<D, K> | Promise<CommandReply<D, K>>
+) => Returned<CommandReply<D, K>>
+
+/** A command without a reply may end in any way that returns nothing. */
+type Returned<R> = [R] extends [undefined] ? void | Promise<void> : R | Promise<R>
 
 /** How one pattern's channels behave. */
 export interface ChannelRules<D extends AnyChannel = AnyChannel> {
