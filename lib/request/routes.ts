@@ -36,6 +36,8 @@ export interface RouteParts {
 
 /** RFC 6455 §4.1: sixteen bytes in base64. */
 const KEY = /^[+/0-9A-Za-z]{22}==$/
+/** RFC 9110 §5.6.2: what a subprotocol's name is made of; the same name must not be offered twice. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 
 /**
  * Turns routes whose handler `act` made into routes of ours, by an onRoute hook on either side of @fastify/websocket's:
@@ -196,16 +198,23 @@ function assertHandshake(request: FastifyRequest, reply: FastifyReply): void {
     reply.header('sec-websocket-version', '13')
     throw channelsError('FST_CHANNELS_BAD_HANDSHAKE')
   }
-  if (offered !== undefined && !offered.split(',').some(name => name.trim() === SUBPROTOCOL)) {
-    throw channelsError('FST_CHANNELS_UNKNOWN_SUBPROTOCOL')
+  if (offered === undefined) return
+  const names = offered.split(',').map(name => name.trim())
+  if (!names.every(name => TOKEN.test(name)) || new Set(names).size !== names.length) {
+    throw channelsError('FST_CHANNELS_BAD_HANDSHAKE')
   }
+  if (!names.includes(SUBPROTOCOL)) throw channelsError('FST_CHANNELS_UNKNOWN_SUBPROTOCOL')
 }
 
 /** Headers that go with some of our errors (RFC 9110 §7.8, §10.2.3). */
 function withHeaders(error: unknown, reply: FastifyReply): unknown {
   const { code, retryAfter } = (error ?? {}) as Partial<ChannelsError>
   if (reply.sent) return error
-  if (code === 'FST_CHANNELS_UPGRADE_REQUIRED') reply.header('upgrade', 'websocket').header('connection', 'upgrade')
+  if (code === 'FST_CHANNELS_UPGRADE_REQUIRED') {
+    // Node would take a Connection header without "close" for a wish to keep the link, whatever the client asked for.
+    const connection = reply.raw.shouldKeepAlive ? 'upgrade' : 'upgrade, close'
+    reply.header('upgrade', 'websocket').header('connection', connection)
+  }
   if (typeof retryAfter === 'number') reply.header('retry-after', String(Math.ceil(retryAfter)))
   return error
 }
