@@ -77,16 +77,15 @@ export class Dialer {
   /** Ends the link, or what should become one, for good. */
   close(code: number, reason: string, status?: number): void {
     if (this.state.name === 'closed') return
-    this.#dial++
     this.#reconnect.stop()
     this.#reconnect.listen('remove')
     this.#hangUp(code, reason)
     this.#move({ name: 'closed', code, reason, status })
   }
 
-  /** False where nothing can be sent. */
+  /** Sends, once connected; false where the link takes nothing more. */
   send(text: string): boolean {
-    return this.#link?.send(text) ?? false
+    return this.#link!.send(text)
   }
 
   /** The server has said `$welcome`. */
@@ -112,7 +111,7 @@ export class Dialer {
     this.#dialled = undefined
     this.#move({ name: 'connecting', attempt: this.#reconnect.attempt })
     this.#timer = clock.after(connectTimeoutMs, () => this.#failed('timeout'))
-    void this.#open(++this.#dial)
+    void this.#open(this.#dial)
   }
 
   async #open(dial: number): Promise<void> {
@@ -163,7 +162,7 @@ export class Dialer {
   }
 
   async #probe(url: URL, code: number, reason: string): Promise<void> {
-    const dial = ++this.#dial
+    const dial = this.#dial
     const [status, serverMs] = await askWhy(url, this.settings)
     if (dial !== this.#dial) return
     this.#turn.run(() => {
@@ -176,7 +175,9 @@ export class Dialer {
     this.#move({ name: 'waiting', attempt: this.#reconnect.attempt, retryInMs, code, reason })
   }
 
+  /** Ends whatever is under way: the link, the dial, the question why. */
   #hangUp(code: number, reason: string): void {
+    this.#dial++
     this.#timer?.cancel()
     this.#link?.drop(code, reason)
     this.#link = undefined

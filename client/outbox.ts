@@ -29,7 +29,7 @@ export interface SendOptions {
 export interface Port {
   readonly settings: Settings
   readonly state: SocketState
-  /** Sends; false where nothing can be sent. */
+  /** Sends, once connected; false where the link takes nothing more. */
   send(text: string): boolean
 }
 

@@ -56,8 +56,7 @@ export class Reconnect {
 
   /** A delay that the server named is kept even then. */
   #wake = (): void => {
-    if (this.#timer === undefined || environment.document?.visibilityState === 'hidden') return
-    if (this.#host.settings.clock.monotonic() >= this.#notBefore) this.#fire()
+    if (this.#timer && this.#host.settings.clock.monotonic() >= this.#notBefore) this.#fire()
   }
 
   #fire(): void {

@@ -129,7 +129,7 @@ export class Socket<C = unknown> {
    * The channel of that name, asked to be joined now and after every reconnect.
    * @throws {ChannelError} `invalid-channel` where pattern and parameters make no name
    */
-  join<P extends PatternFor<C>>(pattern: P, ...params: ParamsFor<P>): Channel<DefinitionFor<C, P>> {
+  join<P extends PatternFor<C>>(pattern: P, ...params: ParamsFor<NoInfer<P>>): Channel<DefinitionFor<C, P>> {
     const channel = this.channel(pattern, ...params)
     channel.join()
     return channel
@@ -139,7 +139,7 @@ export class Socket<C = unknown> {
    * The channel of that name, left to the route or the server to join.
    * @throws {ChannelError} `invalid-channel` where pattern and parameters make no name
    */
-  channel<P extends PatternFor<C>>(pattern: P, ...params: ParamsFor<P>): Channel<DefinitionFor<C, P>> {
+  channel<P extends PatternFor<C>>(pattern: P, ...params: ParamsFor<NoInfer<P>>): Channel<DefinitionFor<C, P>> {
     return this.#roster.hold(channelName(pattern, params[0])) as unknown as Channel<DefinitionFor<C, P>>
   }
 

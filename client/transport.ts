@@ -39,7 +39,7 @@ export interface Environment extends Listenable {
   readonly WebSocket?: WebSocketConstructor
   readonly fetch?: FetchLike
   readonly location?: { readonly href: string; readonly host: string }
-  readonly document?: Listenable & { readonly visibilityState?: string }
+  readonly document?: Listenable
 }
 
 export const environment = globalThis as unknown as Environment

@@ -160,6 +160,17 @@ t.test('a url that cannot be had is an error, and is asked for again after a whi
   stage.finish(t)
 })
 
+t.test('an answer that comes after its dial timed out is not heard', async t => {
+  let answer = (_: string): void => {}
+  const stage = new Stage({ connectTimeoutMs: 1000 }, () => new Promise(resolve => (answer = resolve)))
+  await stage.clock.advance(1000)
+  t.equal(stage.socket.state.name, 'waiting')
+  answer('ws://late.example')
+  await settle()
+  t.equal(stage.sockets.length, 0)
+  stage.finish(t)
+})
+
 t.test('an answer to a dial that was given up is not heard', async t => {
   const answers: Array<(url: string) => void> = []
   const stage = new Stage({}, () => new Promise(resolve => void answers.push(resolve)))
