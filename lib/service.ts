@@ -196,6 +196,7 @@ export class Service {
         control: from => this.#dispatcher.control(from),
         slow: from => this.#abandon(from, 'slow'),
         violated: (_from, name) => refusals.count(name),
+        detached: from => this.#detached(from),
         closed: (from, event) => this.#closed(from, event)
       }
     })
@@ -227,15 +228,19 @@ export class Service {
     connection.abandon(code, reason)
   }
 
-  #closed(connection: Connection, event: CloseEvent): void {
+  #detached(connection: Connection): void {
     this.connections.remove(connection)
     this.#heartbeat.remove(connection)
     this.#dispatcher.close(connection)
     this.channels.leaveAll(connection)
+  }
+
+  #closed(connection: Connection, event: CloseEvent): void {
+    this.connections.release(connection)
     this.#past.add(connection.traffic)
     connection.logger.debug({ code: event.code, reason: event.reason, clean: event.clean }, 'connection closed')
     this.#observer.closed(connection, event)
-    if (this.connections.size === 0) this.#onEmpty?.()
+    if (this.connections.links === 0) this.#onEmpty?.()
   }
 
   /**
@@ -266,7 +271,7 @@ export class Service {
       }
       connection.close(code, reason)
     }
-    if (this.connections.size > 0) await empty
+    if (this.connections.links > 0) await empty
   }
 
   stats(): ServiceStats {

@@ -50,7 +50,9 @@ export class FanOut implements Batch {
     if (audience !== undefined) this.#plain = false
     this.#bytes += frame.byteLength
     this.touch()
-    if (this.#bytes >= EARLY_BATCH_BYTES) this.flush()
+    if (this.#bytes < EARLY_BATCH_BYTES) return
+    this.flush()
+    this.#turn.write()
   }
 
   /** Sends a frame to one member after everything published so far. */

@@ -60,6 +60,9 @@ export interface ConnectionEvents {
   slow(connection: Connection): void
   /** The connection is closing with the code of that name, because the peer broke a rule of the transport. */
   violated(connection: Connection, name: CloseName): void
+  /** The connection takes no more part in anything; its link may still be closing. Comes once, before `closed`. */
+  detached(connection: Connection): void
+  /** The link is gone. */
   closed(connection: Connection, event: CloseEvent): void
 }
 
@@ -193,13 +196,19 @@ export class Connection implements Receiver {
   }
 
   #leaveOpen(): void {
-    this.#state = 'closing'
-    this.#outbox.close()
+    this.#detach('closing')
     this.#graceTimer = this.#parts.clock.after(this.#parts.closeGraceMs, () => this.transport.destroy())
   }
 
   text(text: string): void {
     if (this.open) this.#parts.events.text(this, text)
+  }
+
+  /** From here on nothing is sent or taken any more, however long the closing handshake lasts. */
+  #detach(state: 'closing' | 'closed'): void {
+    this.#state = state
+    this.#outbox.close()
+    this.#parts.events.detached(this)
   }
 
   binary(): void {
@@ -220,9 +229,9 @@ export class Connection implements Receiver {
 
   closed(code: number, reason: string): void {
     if (this.#state === 'closed') return
+    if (this.#state === 'open') this.#detach('closed')
     this.#state = 'closed'
     this.#graceTimer?.cancel()
-    this.#outbox.close()
     const event = { code, reason: loggable(reason), clean: code !== 1006, willReturn: comesBack(code) }
     this.#parts.events.closed(this, event)
   }

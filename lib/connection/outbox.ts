@@ -1,9 +1,6 @@
 import type { Transport } from './transport.ts'
 import type { Flushable, Turn } from './turn.ts'
 
-/** Above this many bytes an outbox is written before its turn ends, so that a long loop does not hold them all. */
-const EARLY_FLUSH_BYTES = 64 * 1024
-
 /** What one connection is still to be sent, bounded in bytes together with what its transport holds. */
 export class Outbox implements Flushable {
   readonly #transport: Transport
@@ -22,22 +19,25 @@ export class Outbox implements Flushable {
     this.#onFull = onFull
   }
 
-  /** Takes encoded frames, to be written with the others of this turn. */
+  /**
+   * Takes encoded frames, to be written with the others of this turn. It calls nobody: channels push while they walk
+   * their members, and whoever is closed for being slow is closed when the frames are written.
+   */
   push(frames: Uint8Array): void {
-    if (this.#closed) return
+    if (this.#closed || this.#bytes > this.#maxBytes) return
+    if (this.#frames.length === 0) this.#turn.addOutbox(this)
     this.#frames.push(frames)
     this.#bytes += frames.byteLength
-    if (this.#frames.length === 1) this.#turn.addOutbox(this)
-    if (this.#bytes >= EARLY_FLUSH_BYTES) this.flush()
   }
 
   flush(): void {
     if (this.#frames.length === 0) return
     const frames = this.#frames
+    const overflown = this.#bytes > this.#maxBytes
     this.#frames = []
     this.#bytes = 0
-    this.#transport.write(frames)
-    if (this.#transport.buffered() > this.#maxBytes) {
+    if (!overflown) this.#transport.write(frames)
+    if (overflown || this.#transport.buffered() > this.#maxBytes) {
       this.close()
       this.#onFull()
     }

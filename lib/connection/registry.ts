@@ -13,6 +13,11 @@ export class Connections {
     return this.#byId.size
   }
 
+  /** Links that are open or closing. */
+  get links(): number {
+    return this.opened - this.closed
+  }
+
   get users(): number {
     return this.#byUser.size
   }
@@ -27,16 +32,21 @@ export class Connections {
     else user.add(connection)
   }
 
+  /** The connection is no one's any more; its link may still be there. */
   remove(connection: Connection): void {
-    this.closed++
     this.#byId.delete(connection.id)
-    const left = this.countOfAddress(connection.ip) - 1
-    if (left === 0) this.#byAddress.delete(connection.ip)
-    else this.#byAddress.set(connection.ip, left)
     if (connection.profile === null) return
     const user = this.#byUser.get(connection.profile.id)!
     user.delete(connection)
     if (user.size === 0) this.#byUser.delete(connection.profile.id)
+  }
+
+  /** The link is gone: only now it stops counting for its address. */
+  release(connection: Connection): void {
+    this.closed++
+    const left = this.countOfAddress(connection.ip) - 1
+    if (left === 0) this.#byAddress.delete(connection.ip)
+    else this.#byAddress.set(connection.ip, left)
   }
 
   get(id: string): Connection | undefined {

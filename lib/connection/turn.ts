@@ -37,6 +37,11 @@ export class Turn {
   /** Sends now what has been collected. */
   flush(): void {
     this.distribute()
+    this.write()
+  }
+
+  /** Writes what is in the outboxes. */
+  write(): void {
     const outboxes = this.#outboxes
     this.#outboxes = []
     for (const outbox of outboxes) outbox.flush()
