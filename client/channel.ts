@@ -105,7 +105,7 @@ export interface Channel<D = unknown> {
   on<K extends keyof ChannelEvents>(event: K, listener: ChannelEvents<InfoFor<D>>[K]): () => void
   on<K extends EventNameFor<D>>(
     event: K,
-    listener: (param: EventParamFor<D, K>, message: Message<EventParamFor<D, K>>) => void
+    listener: (param: EventParamFor<D, NoInfer<K>>, message: Message<EventParamFor<D, NoInfer<K>>>) => void
   ): () => void
 
   /**

@@ -19,21 +19,19 @@ export async function askWhy(url: URL, settings: Settings): Promise<[status: num
   const { clock, connectTimeoutMs, fetch } = settings
   const controller = new AbortController()
   const timer = clock.after(connectTimeoutMs, () => controller.abort())
-  try {
-    const response = await fetch!(url.href.replace('ws', 'http'), {
+  const ask = async (): Promise<[number, number]> => {
+    const { status, headers } = await fetch!(url.href.replace('ws', 'http'), {
       credentials: 'same-origin',
       redirect: 'manual',
       cache: 'no-store',
       signal: controller.signal
     })
-    const { status, headers } = response
     const busy = status === 429 || status === 503
     return [status, busy ? retryAfterMs(headers.get('retry-after'), clock.wall()) : 0]
-  } catch {
-    return [0, 0]
-  } finally {
-    timer.cancel()
-    // The status was all that was wanted: a body that still comes is let go.
-    controller.abort()
   }
+  const answer = await ask().catch((): [number, number] => [0, 0])
+  timer.cancel()
+  // The status was all that was wanted: a body that still comes is let go.
+  controller.abort()
+  return answer
 }

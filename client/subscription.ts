@@ -154,14 +154,13 @@ export class Subscription implements Channel {
   entered(joined: Joined, presence: PresenceState | undefined): void {
     this.#attempt = 0
     this.#retry?.cancel()
-    if (this.#wish === 'leave') {
-      this.act()
-      return
+    if (this.#wish === 'leave') this.act()
+    else {
+      this.#move(joined)
+      this.#settleWaiters(null)
+      this.tell('$joined', joined)
+      this.#setPresence(presence)
     }
-    this.#move(joined)
-    this.#settleWaiters(null)
-    this.tell('$joined', joined)
-    this.#setPresence(presence)
   }
 
   /** The server has ended the membership; `asked` where that answers our own `$leave`. */
