@@ -126,7 +126,11 @@ export function canonicalContract(channels: readonly AnyChannel[]): string {
 function canonical(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(canonical)
   if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).map(([key, inner]): [string, unknown] => [key, canonical(inner)])
+  const entries = Object.entries(value).map(([key, inner]): [string, unknown] => [
+    key,
+    // JSON Schema reads this list as a set.
+    key === 'required' && Array.isArray(inner) ? [...inner].sort() : canonical(inner)
+  ])
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
