@@ -120,7 +120,8 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
   app.addHook('preClose', async () => {
     handshakes.close()
     guard.close()
-    await service.close()
+    // A refusal may still be on its way through the host's hooks.
+    await Promise.all([service.close(), guard.drain(times.closeGraceMs)])
     guard.destroyAll()
   })
   app.addHook('onRoute', route => routes.before(route))

@@ -16,6 +16,7 @@ export class Guard {
   readonly #waiting = new Map<Socket, Timer>()
   readonly #socketOf = new WeakMap<IncomingMessage, Socket>()
   #closing = false
+  #onEmpty: (() => void) | null = null
 
   /** A socket that was not upgraded is destroyed once it was answered, or after `deadlineMs`. */
   constructor(clock: Clock, deadlineMs: number) {
@@ -37,6 +38,20 @@ export class Guard {
   /** From now on upgrade requests are answered 503 by ourselves: nobody else may be listening any more. */
   close(): void {
     this.#closing = true
+  }
+
+  /** Resolves once nobody waits for an answer any more; whoever still does after `graceMs` gets none. */
+  async drain(graceMs: number): Promise<void> {
+    if (this.#waiting.size > 0) {
+      await new Promise<void>(resolve => {
+        const grace = this.#clock.after(graceMs, resolve)
+        this.#onEmpty = () => {
+          grace.cancel()
+          resolve()
+        }
+      })
+    }
+    this.destroyAll()
   }
 
   /** Ends what is still waiting. */
@@ -72,6 +87,7 @@ export class Guard {
   #forget(socket: Socket): void {
     this.#waiting.get(socket)?.cancel()
     this.#waiting.delete(socket)
+    if (this.#waiting.size === 0) this.#onEmpty?.()
   }
 }
 

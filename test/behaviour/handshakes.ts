@@ -1,14 +1,19 @@
+import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
+import { fastify } from 'fastify'
+import type { Test } from 'tap'
 import t from 'tap'
-import { act, forbidden, notFound, unauthorized } from '../../plugins/index.ts'
+import type { ChannelsOptions } from '../../plugins/index.ts'
+import { act, channels, forbidden, notFound, unauthorized } from '../../plugins/index.ts'
 import { Chance } from '../fixtures/chance.ts'
 import { connect } from '../fixtures/raw-client.ts'
 import type { Answer } from '../fixtures/raw-socket.ts'
-import { exchange, RawSocket, upgradeRequest } from '../fixtures/raw-socket.ts'
-import { serve } from '../fixtures/server.ts'
+import { clientFrame, exchange, RawSocket, upgraded, upgradeRequest } from '../fixtures/raw-socket.ts'
+import type { AnyPageState, ServerOptions } from '../fixtures/server.ts'
+import { as, serve } from '../fixtures/server.ts'
 import type { End } from '../fixtures/storm.ts'
-import { inParallel, Ledger, planOf, play, stormRoute } from '../fixtures/storm.ts'
-import { nothingLeft } from '../fixtures/until.ts'
+import { inParallel, Ledger, planOf, play, steps, stormRoute } from '../fixtures/storm.ts'
+import { nothingLeft, socketsOf, until } from '../fixtures/until.ts'
 
 const HANDSHAKES = Number(process.env.HANDSHAKES ?? 10_000)
 const AT_ONCE = 100
@@ -223,3 +228,290 @@ t.test('an ordinary request of a socket route gets what the upgrade gets, and 42
   }
   await nothingLeft(app)
 })
+
+t.test('the host keeps its own words: prefixes, hooks, error handlers, and whole bodies however big', async t => {
+  const big = 'x'.repeat(2_000_000)
+  const { app, url } = await serve(t, {}, async app => {
+    await app.register(
+      async app => {
+        app.addHook('onSend', async (_request, reply) => void reply.header('x-from', 'hook'))
+        app.setErrorHandler((error: Error & { statusCode?: number }, _request, reply) =>
+          reply.code(error.statusCode ?? 500).send({ own: error.message, big })
+        )
+        zoo(app)
+      },
+      { prefix: '/v1' }
+    )
+    app.register(async app => {
+      app.addHook('preHandler', async (_request, reply) => reply.code(418).send({ teapot: true }))
+      app.get(
+        '/guarded',
+        act('guarded', (app, ps) => app.sockets.upgrade(ps, 'guarded'))
+      )
+    })
+  })
+  for (const how of ['GET', 'upgrade']) {
+    const answer = await ask(url, how, '/v1/room/staff', ANN)
+    t.equal(answer.status, 403)
+    t.equal(answer.headers['x-from'], 'hook')
+    t.strictSame(JSON.parse(answer.body.toString()), { own: 'You may not do that', big })
+    t.equal((await ask(url, how, '/guarded')).body.toString(), '{"teapot":true}')
+  }
+  const client = await connect(`${url}/v1/room/a`, as('ann'))
+  t.match(await client.next('$joined'), { channel: 'room-a' })
+  await client.close()
+  await nothingLeft(app)
+})
+
+t.test('an upgrade too many, too late, of a stranger or before its time is told by its code', async t => {
+  const codes: Record<string, unknown> = {}
+  const saved: AnyPageState[] = []
+  const note = async (name: string, work: () => Promise<unknown>): Promise<void> => {
+    codes[name] = await work().then(
+      () => 'none',
+      error => error.code
+    )
+  }
+  const { app, url } = await serve(t, {}, app => {
+    app.get(
+      '/twice',
+      act('twice', async (app, ps) => {
+        await app.sockets.upgrade(ps, 'twice')
+        await note('twice', () => app.sockets.upgrade(ps, 'twice'))
+      })
+    )
+    app.get(
+      '/late',
+      act('late', async (app, ps, { reply }) => {
+        await reply.send({ late: true })
+        await note('late', () => app.sockets.upgrade(ps, 'late'))
+      })
+    )
+    app.get(
+      '/foreign',
+      act('foreign', async (app, ps) => {
+        saved.push(ps)
+        await note('foreign', () => app.sockets.upgrade({ ...ps } as AnyPageState, 'foreign'))
+        await note('badly named', () => app.sockets.upgrade(ps, 'no such/name'))
+        return 'answered'
+      })
+    )
+  })
+  const client = await connect(`${url}/twice`)
+  t.equal((await ask(url, 'upgrade', '/late')).body.toString(), '{"late":true}')
+  t.equal((await ask(url, 'upgrade', '/foreign')).body.toString(), 'answered')
+  await note('over', () => app.sockets.upgrade(saved[0]!, 'over'))
+  t.match(await client.next('$joined'), { channel: 'twice' }, 'a second upgrade does not harm the first')
+  await client.close()
+  await until('all were noted', () => Object.keys(codes).length === 5)
+  t.strictSame(codes, {
+    twice: 'FST_CHANNELS_ALREADY_UPGRADED',
+    late: 'FST_CHANNELS_UPGRADE_TOO_LATE',
+    foreign: 'FST_CHANNELS_FOREIGN_PAGE_STATE',
+    'badly named': 'FST_CHANNELS_INVALID_CHANNEL',
+    over: 'FST_CHANNELS_SOCKET_GONE'
+  })
+  await nothingLeft(app)
+})
+
+t.test('a route that was declared before the plugin was ready runs nothing and says so', async t => {
+  let ran = false
+  const app = fastify()
+  app.register(channels)
+  app.get(
+    '/early',
+    act('early', () => {
+      ran = true
+    })
+  )
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  for (const how of ['GET', 'upgrade']) {
+    const answer = await ask(url, how, '/early')
+    t.equal(answer.status, 500)
+    t.match(JSON.parse(answer.body.toString()), { code: 'FST_CHANNELS_NOT_REGISTERED', message: /"early"/ })
+  }
+  t.equal(ran, false)
+  await until('no sockets are left', async () => (await socketsOf(app)) === 0)
+})
+
+t.test('mistakes at boot are told at boot', async t => {
+  const boot = async (setUp: (app: FastifyInstance) => unknown): Promise<void> => {
+    const app = fastify()
+    t.teardown(() => app.close())
+    await setUp(app)
+    await app.ready()
+  }
+  const refuses = (code: string, setUp: (app: FastifyInstance) => unknown): Promise<unknown> =>
+    t.rejects(boot(setUp), { code }, code)
+  const given = (options: object) => (app: FastifyInstance) => app.register(channels, options as ChannelsOptions)
+
+  await refuses('FST_CHANNELS_ALREADY_REGISTERED', async app => {
+    await app.register(channels)
+    await app.register(channels)
+  })
+  await refuses('FST_CHANNELS_ALREADY_REGISTERED', async app => {
+    await app.register(channels)
+    await app.register(async app => app.register(channels), { prefix: '/sub' })
+  })
+  await refuses('FST_CHANNELS_WEBSOCKET_REGISTERED', async app => {
+    await app.register(websocket)
+    await app.register(channels)
+  })
+  await refuses('FST_CHANNELS_WEBSOCKET_OPTION', async app => {
+    await app.register(channels)
+    app.get('/both', { websocket: true }, act('both', () => {}) as never)
+  })
+  await refuses('FST_CHANNELS_NOT_READY', async app => {
+    await app.register(channels)
+    await app.sockets.broadcast('early', { cmd: 'x' })
+  })
+  await refuses('FST_CHANNELS_UNKNOWN_OPTION', given({ heartbeat: 1 }))
+  await refuses('FST_CHANNELS_UNKNOWN_OPTION', given({ limits: { payload: 1 } }))
+  await refuses('FST_CHANNELS_UNKNOWN_OPTION', given({ toString: 1 }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ limits: { payloadBytes: 1 } }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ limits: null }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ heartbeatMs: 2 ** 31 }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ origin: 'https://a.test' }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ profile: 'nobody' }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ cookie: {} }))
+  t.throws(() => act('', () => {}), { code: 'FST_CHANNELS_INVALID_OPTION' })
+  t.throws(() => act('key', undefined as never), { code: 'FST_CHANNELS_INVALID_OPTION' })
+})
+
+interface Closing {
+  readonly app: FastifyInstance
+  readonly url: string
+  /** Commands and actions that have begun. */
+  readonly begun: Set<string>
+  /** Ends the command `slow`. */
+  readonly finish: () => void
+}
+
+/** An app in all the states that make closing hard, with a grace of 300 ms. */
+async function closingApp(t: Test, options: ServerOptions = {}): Promise<Closing> {
+  const begun = new Set<string>()
+  let finish = (): void => {}
+  const { app, url } = await serve(t, { ...CLOSING, ...options }, app => {
+    app.get(
+      '/ws',
+      act('ws', async (app, ps) => {
+        await app.sockets.upgrade(ps, 'ws', {
+          async onMessage({ cmd }) {
+            begun.add(cmd)
+            if (cmd === 'endless') await new Promise(() => {})
+            if (cmd !== 'slow') return
+            await new Promise<void>(resolve => {
+              finish = resolve
+            })
+            return 'done'
+          }
+        })
+      })
+    )
+    app.addHook('onSend', () => new Promise<void>(resolve => setImmediate(resolve)))
+    app.get(
+      '/stall',
+      act('stall', async () => {
+        begun.add('stall')
+        await new Promise(() => {})
+      })
+    )
+  })
+  return { app, url, begun, finish: () => finish() }
+}
+
+const GRACE = 300
+const CLOSING: ServerOptions = { closeGraceMs: GRACE, userChannel: false }
+/** For links on which no request has ended yet Fastify has an option of its own. */
+const FORCED: ServerOptions = { fastify: { forceCloseConnections: true } }
+const BOUND = 2 * GRACE + 1000
+
+t.test('a close tells clients and handshakes, lets commands end, and waits for nobody beyond its grace', async t => {
+  const { app, url, begun, finish } = await closingApp(t)
+  const good = await connect(`${url}/ws`)
+  const busy = await connect(`${url}/ws`)
+  const endless = await connect(`${url}/ws`)
+  const silent = await upgraded(url, '/ws')
+  const stalled = ask(url, 'upgrade', '/stall')
+  busy.send({ cmd: 'slow', id: 1 })
+  endless.send({ cmd: 'endless', id: 1 })
+  await until('all have begun', () => begun.size === 3)
+
+  const started = performance.now()
+  const closed = app.close()
+  t.match(await stalled, { status: 503, headers: { 'retry-after': '1', connection: 'close' } })
+  const late = await ask(url, 'upgrade', '/ws')
+  t.match(late, { status: 503, headers: { 'retry-after': '1', connection: 'close' } })
+  good.send({ cmd: 'fresh', id: 1 })
+  t.match(await good.next('$nack'), { id: 1, param: { code: 'draining', retry: true } })
+  finish()
+  t.match(await busy.next('$ack'), { id: 1, param: { reply: 'done' } }, 'a command under way gets its ack first')
+  for (const client of [good, busy, endless]) {
+    const closing = await client.next('$closing')
+    t.equal(closing.param.reason, 'draining')
+    t.ok(closing.param.retryAfterMs >= 0)
+    t.match(await client.closed, { code: 1012, reason: 'service restart' })
+  }
+  await closed
+  const took = performance.now() - started
+  t.ok(took >= GRACE && took < BOUND, `closed in ${Math.round(took)} ms`)
+  await silent.closed
+  t.equal(silent.closeCode, 1012)
+  t.equal(await socketsOf(app), 0)
+  t.equal(begun.has('fresh'), false)
+})
+
+t.test('a pending handshake is answered 503 where nothing else keeps the close waiting', async t => {
+  const { app, url, begun } = await closingApp(t)
+  const stalled = Array.from({ length: 20 }, () => ask(url, 'upgrade', '/stall'))
+  await until('they have begun', () => begun.has('stall') && app.sockets.stats().pendingHandshakes === 20)
+  const started = performance.now()
+  await app.close()
+  t.ok(performance.now() - started < BOUND)
+  for (const answer of await Promise.all(stalled)) t.equal(answer?.status, 503)
+  t.equal(app.sockets.stats().refusals.FST_CHANNELS_CLOSING, 20)
+})
+
+t.test('from any of fifty random states a close ends in time, with nothing left', async t => {
+  const chance = new Chance()
+  t.comment(`SEED=${chance.seed}`)
+  const slowest: number[] = []
+  for (let round = 0; round < 50; round += 10) {
+    await Promise.all(Array.from({ length: 10 }, async () => slowest.push(await randomClose(t, chance))))
+  }
+  t.ok(Math.max(...slowest) < BOUND, `the slowest close took ${Math.round(Math.max(...slowest))} ms`)
+})
+
+/** Brings clients into random states, closes, and says how long that took. */
+async function randomClose(t: Test, chance: Chance): Promise<number> {
+  const { app, url } = await closingApp(t, FORCED)
+  const clients: RawSocket[] = []
+  const ways: ReadonlyArray<() => Promise<unknown>> = [
+    async () => clients.push(await upgraded(url, '/ws')),
+    async () => clients.push(await upgraded(url, '/ws', { 'Sec-WebSocket-Protocol': null })),
+    async () => (await upgraded(url, '/ws')).write(clientFrame('{"cmd":"endless","id":1}')),
+    async () => (await upgraded(url, '/ws')).write(clientFrame('{"cmd":"slow","id":1}')),
+    async () => (await upgraded(url, '/ws')).write(clientFrame('{"cmd":"cut off","id":1}').subarray(0, 9)),
+    async () => (await upgraded(url, '/ws')).write(clientFrame('', { rsv: 7 })),
+    async () => (await upgraded(url, '/ws')).write(clientFrame('', { opcode: 8 })),
+    async () => (await upgraded(url, '/ws')).socket.pause(),
+    async () => (await upgraded(url, '/ws')).socket.end(),
+    async () => (await upgraded(url, '/ws')).socket.resetAndDestroy(),
+    async () => (await RawSocket.open(url)).write(upgradeRequest('/stall')),
+    async () => (await RawSocket.open(url)).write(upgradeRequest('/%ff')),
+    async () => (await RawSocket.open(url)).write(upgradeRequest('/ws').slice(0, 40)),
+    () => RawSocket.open(url)
+  ]
+  await Promise.all(Array.from({ length: chance.below(12) }, () => chance.pick(ways)()))
+  await steps(chance.below(5), chance)
+  const started = performance.now()
+  const closed = app.close()
+  if (chance.oneIn(2)) await exchange(url, upgradeRequest('/ws')).catch(() => null)
+  await closed
+  const took = performance.now() - started
+  await Promise.all(clients.map(client => client.closed))
+  t.strictSame(new Set(clients.map(client => client.closeCode)), new Set(clients.length === 0 ? [] : [1012]))
+  t.equal(await socketsOf(app), 0)
+  return took
+}
