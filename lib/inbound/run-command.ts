@@ -171,6 +171,7 @@ function publishAll(
   const { channels } = dispatcher.parts
   const frames = collected.map(({ message }) => channels.encode(channel.name, message))
   frames.forEach((frame, i) => {
-    channel.publish(frame, collected[i]!.exceptSender ? { except: new Set([sender]) } : undefined)
+    // By name: while the handler ran everybody may have left, and those who came since are members of a new Channel.
+    channels.publish(channel.name, frame, collected[i]!.exceptSender ? { except: new Set([sender]) } : undefined)
   })
 }
