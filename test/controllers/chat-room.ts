@@ -420,6 +420,26 @@ t.test(
   }
 )
 
+t.test(
+  'a message reaches those who are in the room once the hook is done, even where all had left meanwhile',
+  async t => {
+    let finish = () => {}
+    const done = new Promise<void>(resolve => {
+      finish = resolve
+    })
+    const { app, enter } = await chatServer(t, { onChatMessage: () => done })
+    const ann = await enter('ann')
+    await ann.next('user-joined')
+    ann.send({ channel: 'chat-room-42', cmd: 'chat-message', param: { text: 'wait for me' }, id: 1 })
+    await ann.close()
+    await nothingLeft(app)
+    const bob = await enter('bob')
+    await bob.next('user-joined')
+    finish()
+    t.match(await bob.next('chat-message'), { param: { user_id: 'ann', text: 'wait for me' } })
+  }
+)
+
 t.test('a hook that fails at the join closes that connection alone', async t => {
   const { enter } = await chatServer(t, {
     onJoin({ connection }) {
