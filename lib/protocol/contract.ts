@@ -157,9 +157,11 @@ type Fitting<D, N extends string> = D extends { readonly pattern: infer P extend
 export type EventNames<D> = D extends { readonly events: infer E } ? keyof E & string : never
 export type EventParam<D, K extends string> = D extends { readonly events: infer E }
   ? K extends keyof E
-    ? Schema<E[K]>
+    ? EventParams<E>[K]
     : never
   : never
+// By way of a map: with K open, the conditional type itself would be gone through without end.
+type EventParams<E> = { readonly [K in keyof E]: Schema<E[K]> }
 export type CommandNames<D> = D extends { readonly commands: infer E } ? keyof E & string : never
 export type CommandParam<D, K extends string> = D extends { readonly commands: infer E }
   ? K extends keyof E
