@@ -1,0 +1,18 @@
+import type { FastifyInstance } from 'fastify'
+import { secureUser } from 'fastify-channels/controllers'
+import { encodeSegment } from 'fastify-channels/protocol'
+
+/** The name of the channel that this user alone may be in. */
+export function privateChannel(userId: string): `secure-user-${string}` {
+  return `secure-user-${encodeSegment(userId)}`
+}
+
+/** The private channel, which tells all pages of a user how many of them there are. */
+export async function privateChannels(app: FastifyInstance, { prefix }: { readonly prefix: string }): Promise<void> {
+  const tellPages = async ({ params }: { readonly params: { readonly id: string } }): Promise<void> => {
+    const channel = privateChannel(params.id)
+    const count = app.sockets.connections().filter(({ channels }) => channels.includes(channel)).length
+    await app.sockets.broadcast(channel, { cmd: 'secure-message', param: { kind: 'pages', count } })
+  }
+  await app.register(secureUser, { prefix, onJoin: tellPages, onLeave: tellPages })
+}

@@ -1,0 +1,1 @@
+export function buildDemo(target: string, options?: { readonly fromSources?: boolean }): Promise<string>
