@@ -84,6 +84,7 @@ export class Service {
       clock,
       limits,
       refusals,
+      accessTimeoutMs: times.handshakeTimeoutMs,
       channels: this.channels,
       commands: this.#commands,
       observer: this.#observer

@@ -32,6 +32,11 @@ export class Subscription implements Membership {
   end(): void {
     this.state = 'ended'
     this.channel = null
-    this.#ended.abort()
+    this.abort(new Error('The membership has ended.'))
+  }
+
+  /** Tells those who work for this membership that nobody waits for them any more. */
+  abort(reason: Error): void {
+    this.#ended.abort(reason)
   }
 }

@@ -22,6 +22,8 @@ const MAX_DEBT_BURSTS = 10
 export interface DispatcherParts {
   readonly clock: Clock
   readonly limits: InboxLimits
+  /** How long an access rule may take. */
+  readonly accessTimeoutMs: number
   readonly channels: Channels
   readonly commands: Commands
   readonly observer: Observer

@@ -78,12 +78,25 @@ async function decide(
   access: NonNullable<ChannelRules['access']>,
   params: Readonly<Record<string, string>>
 ): Promise<void> {
+  const { channels, clock, accessTimeoutMs } = dispatcher.parts
   const { connection, name, signal } = subscription
   const { profile, ip } = connection
-  const allowed = await access({ channel: name, params, profile, via: 'client', connection, ip, signal })
-  if (allowed !== true) throw new Refusal('forbidden')
-  if (subscription.state !== 'joining') throw new Refusal('not-joined')
-  if (!dispatcher.parts.channels.hasRoom(name)) throw new Refusal('channel-full')
+  const timer = clock.after(accessTimeoutMs, () => subscription.abort(new Refusal('timeout')))
+  // Whatever the rule still does, nobody waits for it longer than the membership is wanted.
+  const given = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => {
+      reject(signal.reason instanceof Refusal ? signal.reason : new Refusal('not-joined'))
+    })
+  })
+  given.catch(() => {})
+  try {
+    const asked = access({ channel: name, params, profile, via: 'client', connection, ip, signal })
+    const allowed = await Promise.race([asked, given])
+    if (allowed !== true) throw new Refusal('forbidden')
+    if (!channels.hasRoom(name)) throw new Refusal('channel-full')
+  } finally {
+    timer.cancel()
+  }
 }
 
 function refuseJoin(dispatcher: Dispatcher, subscription: Subscription, ref: number, error: unknown): void {

@@ -93,6 +93,7 @@ export const NACK_CODES = {
     retry: true,
     meaning: 'Too many commands on this channel; retryAfterMs tells when there is room again.'
   },
+  timeout: { retry: true, meaning: 'The access rule took too long.' },
   'too-many-commands': { retry: true, meaning: 'Too many commands of this connection wait to be run.' },
   'resend-from': { retry: true, meaning: 'The id is not the next one; the message names the next.' },
   'result-expired': { retry: false, meaning: 'The id was used before and its result is gone; it is not run again.' },
