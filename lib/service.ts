@@ -290,12 +290,7 @@ export class Service {
       channels: this.channels.size,
       pendingHandshakes: this.parts.pendingHandshakes(),
       refusals: this.parts.refusals.toJSON(),
-      perChannel: Object.fromEntries(
-        [...this.channels.all()].map(channel => [
-          channel.name,
-          { ...channel.traffic.toJSON(), connections: channel.members.length }
-        ])
-      )
+      perChannel: this.channels.stats()
     }
   }
 }

@@ -8,6 +8,7 @@ import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
 import type { JoinedBy, LeaveReason } from '../protocol/system.ts'
 import { systemFrame } from '../protocol/system.ts'
+import type { ServiceStats } from '../stats.ts'
 import { Channel } from './channel.ts'
 import type { Definitions } from './definition.ts'
 import type { Audience } from './fan-out.ts'
@@ -46,6 +47,13 @@ export class Channels {
 
   all(): IterableIterator<Channel> {
     return this.#byName.values()
+  }
+
+  /** What went through each channel, and how many connections it has. */
+  stats(): ServiceStats['perChannel'] {
+    return Object.fromEntries(
+      [...this.all()].map(({ name, traffic, members }) => [name, { ...traffic.toJSON(), connections: members.length }])
+    )
   }
 
   /**
