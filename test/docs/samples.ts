@@ -1,0 +1,178 @@
+import type { ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { build } from 'esbuild'
+import { chromium } from 'playwright-core'
+import t from 'tap'
+import ts from 'typescript'
+import { isCI, locate, missingReason, services } from '../../scripts/services.mjs'
+import type { Block } from '../fixtures/docs.ts'
+import { blocksOf, readPages, sampleFiles, samplePrograms, samplesFolder, sampleText } from '../fixtures/docs.ts'
+import { installPackage } from '../fixtures/package.ts'
+
+/** Languages in which a block is a program, or part of one. */
+const PROGRAMS = ['ts', 'js', 'mjs', 'html', 'tsx', 'typescript', 'javascript']
+const TIMEOUT_MS = 20_000
+
+const pages = readPages()
+const blocks = pages.flatMap(blocksOf)
+const application = await installPackage()
+t.teardown(application.remove)
+const folder = join(application.folder, 'samples')
+
+t.test('every program in the documentation is part of a sample, word for word', async t => {
+  for (const { page, line, language, code, sample } of blocks) {
+    if (sample === null) t.notOk(PROGRAMS.includes(language), `${page}:${line}: a ${language || 'plain'} block`)
+    else t.equal(code, sampleText(sample), `${page}:${line}: ${sample}`)
+  }
+})
+
+t.test('every sample is shown in a page', async t => {
+  const shown = new Set(blocks.flatMap(({ sample }) => (sample === null ? [] : [sample.split('#')[0]])))
+  t.strictSame(
+    sampleFiles().filter(file => !file.startsWith('support/') && !shown.has(file)),
+    []
+  )
+})
+
+t.test('the examples that promise twenty lines have no more', async t => {
+  const lines = (text: string) => text.trimEnd().split('\n').length
+  t.ok(lines(sampleText('readme.ts#server')) <= 20, 'README.md')
+  t.ok(lines(sampleText('getting-started/server.mjs')) <= 20, 'docs/getting-started.md')
+})
+
+t.test('every sample compiles, as a program of its own', async t => {
+  const compiles = compiler()
+  for (const name of samplePrograms()) t.equal(compiles(join(samplesFolder, name)), '', name)
+})
+
+t.test('every sample runs in an application that has the package installed', async t => {
+  await build({
+    entryPoints: [
+      ...samplePrograms(),
+      ...readdirSync(join(samplesFolder, 'support')).map(name => `support/${name}`)
+    ].map(name => join(samplesFolder, name)),
+    outbase: samplesFolder,
+    outdir: folder,
+    format: 'esm',
+    target: 'node20',
+    logLevel: 'warning'
+  })
+  const waiting = samplePrograms()
+  const work = async () => {
+    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+      t.equal(await run(join(folder, name.replace(/\.ts$/, '.js'))), '', name)
+    }
+  }
+  // Two at a time: continuous integration has two cores.
+  await Promise.all([work(), work()])
+})
+
+t.test('getting started, word for word: the page sends a message and shows it', async t => {
+  const page = pages.find(({ path }) => path === 'docs/getting-started.md')!
+  const target = join(application.folder, 'getting-started')
+  writeBlocks(target, blocksOf(page))
+  const server = start(join(target, 'server.mjs'))
+  t.teardown(() => server.child.kill())
+  const address = await server.said(/Open (http\S+)/)
+  const url = address.replace(/\/\/[^/]*:/, '//127.0.0.1:')
+  t.match(await (await fetch(url)).text(), '<form>')
+  t.match((await fetch(`${url}/client.min.js`)).headers.get('content-type'), 'javascript')
+
+  const service = services.find(({ name }) => name === 'chromium')!
+  const executablePath = locate(service)
+  if (executablePath === undefined) {
+    if (isCI()) t.fail(missingReason(service))
+    else t.skip(missingReason(service))
+    return
+  }
+  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  t.teardown(() => browser.close())
+  const [one, other] = await Promise.all([browser.newPage(), browser.newPage()])
+  await Promise.all([one.goto(url), other.goto(url)])
+  await one.fill('input', 'Hello')
+  await one.click('button')
+  for (const shown of [one, other]) {
+    await shown.waitForSelector('li')
+    t.strictSame(await shown.locator('li').allTextContents(), ['Hello'])
+  }
+})
+
+/** Compiles one file at a time, in a program that holds only it and what it imports; gives what is wrong with it. */
+function compiler(): (path: string) => string {
+  const config = join(samplesFolder, 'tsconfig.json')
+  const { options } = ts.parseJsonConfigFileContent(
+    ts.readConfigFile(config, ts.sys.readFile).config,
+    ts.sys,
+    samplesFolder
+  )
+  const host = ts.createCompilerHost(options)
+  const read = host.getSourceFile.bind(host)
+  const known = new Map<string, ts.SourceFile | undefined>()
+  host.getSourceFile = (path, ...rest) => {
+    if (!known.has(path)) known.set(path, read(path, ...rest))
+    return known.get(path)
+  }
+  return path => {
+    const program = ts.createProgram([path], options, host)
+    const file = program.getSourceFile(path)!
+    const found = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]
+    return ts.formatDiagnostics(found, { ...host, getNewLine: () => '\n' })
+  }
+}
+
+/** Writes the blocks of a page that name a file into a folder, as a reader would. */
+function writeBlocks(target: string, found: readonly Block[]): void {
+  for (const { sample, code } of found) {
+    const file = sample?.split('/').at(-1)
+    if (file === undefined || file.includes('#')) continue
+    mkdirSync(dirname(join(target, file)), { recursive: true })
+    writeFileSync(join(target, file), code)
+  }
+}
+
+/** Runs a program to its end. Empty where it ended well; else what it wrote. */
+async function run(path: string): Promise<string> {
+  // Node before 22 has no WebSocket, and the client looks for one when it is loaded.
+  const { child, output } = start(path, pathToFileURL(join(folder, 'support/node.js')).href)
+  const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS)
+  const code = await new Promise(resolve => child.once('close', resolve))
+  clearTimeout(timer)
+  return code === 0 ? '' : `exit ${code}\n${output()}`
+}
+
+interface Started {
+  readonly child: ChildProcess
+  readonly output: () => string
+  /** Resolves to the first group of what it writes, once it has. */
+  readonly said: (pattern: RegExp) => Promise<string>
+}
+
+function start(path: string, preload?: string): Started {
+  // tap's own loaders would be inherited, and are none of an application's.
+  const { NODE_OPTIONS: _, ...rest } = process.env
+  const child = spawn(process.execPath, [...(preload === undefined ? [] : ['--import', preload]), path], {
+    cwd: dirname(path),
+    env: { ...rest, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  let text = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', data => {
+      text += data
+    })
+  }
+  const said = (pattern: RegExp) =>
+    new Promise<string>((resolve, reject) => {
+      const look = () => {
+        const [, found] = pattern.exec(text) ?? []
+        if (found !== undefined) resolve(found)
+      }
+      child.stdout.on('data', look)
+      child.once('close', code => reject(new Error(`exit ${code}\n${text}`)))
+      look()
+    })
+  return { child, output: () => text, said }
+}
