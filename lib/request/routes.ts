@@ -127,7 +127,8 @@ export class Routes {
     let handshake: Handshake | null = null
     try {
       this.#ours.add(request.raw)
-      assertHandshake(request, reply)
+      const fault = faultOf(request)
+      if (fault !== null) throw this.#counted(fault)
       const { clock, handshakes, handshakeTimeoutMs: timeoutMs } = this.#parts
       handshake = new Handshake({ key: action.key, request, reply, clock, timeoutMs, handshakes, shake })
       const work = this.#act(app, action, request, reply, handshake, started)
@@ -170,7 +171,7 @@ export class Routes {
     }
   }
 
-  #counted(code: 'FST_CHANNELS_ORIGIN_REFUSED'): ChannelsError {
+  #counted(code: Refused): ChannelsError {
     this.#parts.refusals.count(code)
     return channelsError(code)
   }
@@ -186,30 +187,27 @@ export class Routes {
   }
 }
 
-/** What ws would refuse after the action had run is refused before. */
-function assertHandshake(request: FastifyRequest, reply: FastifyReply): void {
-  const {
-    upgrade,
-    'sec-websocket-key': key,
-    'sec-websocket-version': version,
-    'sec-websocket-protocol': offered
-  } = request.headers
+type Refused = 'FST_CHANNELS_ORIGIN_REFUSED' | 'FST_CHANNELS_BAD_HANDSHAKE' | 'FST_CHANNELS_UNKNOWN_SUBPROTOCOL'
+
+/** What ws would refuse after the action had run is refused before; null where it is well. */
+function faultOf({ headers }: FastifyRequest): Refused | null {
+  const { upgrade, 'sec-websocket-key': key, 'sec-websocket-version': version } = headers
   if (upgrade?.toLowerCase() !== 'websocket' || typeof key !== 'string' || !KEY.test(key) || version !== '13') {
-    reply.header('sec-websocket-version', '13')
-    throw channelsError('FST_CHANNELS_BAD_HANDSHAKE')
+    return 'FST_CHANNELS_BAD_HANDSHAKE'
   }
-  if (offered === undefined) return
-  const names = offered.split(',').map(name => name.trim())
-  if (!names.every(name => TOKEN.test(name)) || new Set(names).size !== names.length) {
-    throw channelsError('FST_CHANNELS_BAD_HANDSHAKE')
+  const offered = headers['sec-websocket-protocol']?.split(',').map(name => name.trim())
+  if (offered === undefined) return null
+  if (!offered.every(name => TOKEN.test(name)) || new Set(offered).size !== offered.length) {
+    return 'FST_CHANNELS_BAD_HANDSHAKE'
   }
-  if (!names.includes(SUBPROTOCOL)) throw channelsError('FST_CHANNELS_UNKNOWN_SUBPROTOCOL')
+  return offered.includes(SUBPROTOCOL) ? null : 'FST_CHANNELS_UNKNOWN_SUBPROTOCOL'
 }
 
-/** Headers that go with some of our errors (RFC 9110 §7.8, §10.2.3). */
+/** Headers that go with some of our errors (RFC 9110 §7.8, §10.2.3; RFC 6455 §4.4). */
 function withHeaders(error: unknown, reply: FastifyReply): unknown {
   const { code, retryAfter } = (error ?? {}) as Partial<ChannelsError>
   if (reply.sent) return error
+  if (code === 'FST_CHANNELS_BAD_HANDSHAKE') reply.header('sec-websocket-version', '13')
   if (code === 'FST_CHANNELS_UPGRADE_REQUIRED') {
     // Node would take a Connection header without "close" for a wish to keep the link, whatever the client asked for.
     const connection = reply.raw.shouldKeepAlive ? 'upgrade' : 'upgrade, close'
