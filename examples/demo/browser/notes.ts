@@ -21,6 +21,7 @@ export function postInPlace(id: string): void {
   const form = byId<HTMLFormElement>(id)
   const outcome = find(form, '.outcome')
   const submit = find<HTMLButtonElement>(form, 'button.primary')
+  form.addEventListener('input', () => setText(outcome, ''))
   form.addEventListener('submit', async event => {
     event.preventDefault()
     submit.disabled = true
