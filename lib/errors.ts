@@ -54,7 +54,6 @@ const ERRORS = {
     '%s needs the option cookie.secret; with a profile loader of your own, sign in your own way'
   ],
   FST_CHANNELS_COOKIE_TOO_BIG: [500, 'The profile makes a cookie of %d bytes; at most %d are allowed'],
-  FST_CHANNELS_CLOSED: [503, 'The service is closed'],
 
   // Answers to a request.
   FST_CHANNELS_UPGRADE_REQUIRED: [426, 'This is a WebSocket endpoint: connect with the WebSocket protocol'],

@@ -2,6 +2,7 @@ import type { TSchema } from '@sinclair/typebox'
 import { Kind, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { channelsError, shown } from './errors.ts'
+import type { Clock } from './protocol/clock.ts'
 
 /** What bounds the service. For each of them 0 means no limit, except where another meaning stands. */
 export interface Limits {
@@ -108,15 +109,23 @@ const OPTIONS_SCHEMA = {
   onClose: fn,
   onError: fn,
   onAction: fn,
-  clock: Type.Object({ monotonic: fn, wall: fn, after: fn, soon: fn, random: fn, randomBytes: fn })
+  clock: Type.Unknown()
 }
 
 /** Names of the plugin's options, for the type that lists them to be held against. */
 export type OptionName = keyof typeof OPTIONS_SCHEMA
 
+const CLOCK_METHODS: ReadonlyArray<keyof Clock> = ['monotonic', 'wall', 'after', 'soon', 'random', 'randomBytes']
+
 /** @throws FST_CHANNELS_UNKNOWN_OPTION, FST_CHANNELS_INVALID_OPTION */
 export function assertOptions(options: object): void {
   assertKeys('', options, OPTIONS_SCHEMA)
+  const { clock } = options as { clock?: Clock }
+  // A clock may be an instance of a class, whose methods are not its own: no schema of TypeBox's would see them.
+  for (const name of clock === undefined ? [] : CLOCK_METHODS) {
+    if (typeof clock?.[name] === 'function') continue
+    throw channelsError('FST_CHANNELS_INVALID_OPTION', `clock/${name}`, 'function', shown(clock?.[name]))
+  }
   const { limits } = options as { limits?: object }
   if (typeof limits === 'object' && limits !== null) assertKeys('limits.', limits, LIMITS_SCHEMA)
 }

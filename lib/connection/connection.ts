@@ -180,16 +180,6 @@ export class Connection implements Receiver {
     if (this.#state === 'open') this.#end(code, reason)
   }
 
-  /** @internal Drops the link now. */
-  destroy(): void {
-    this.transport.destroy()
-  }
-
-  /** Writes what waits, without waiting for the end of the turn. */
-  flush(): void {
-    this.#outbox.flush()
-  }
-
   #end(code: number, reason: string): void {
     this.#leaveOpen()
     this.transport.end(code, reason)

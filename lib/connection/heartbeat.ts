@@ -11,7 +11,6 @@ const PING = encodeText(encodeFrame(systemFrame('$ping', undefined)))
 
 /** What the last visit saw. */
 interface Pulse {
-  readonly slot: number
   received: number
 }
 
@@ -40,7 +39,7 @@ export class Heartbeat {
     // The slot just visited comes round last, after a whole interval.
     const slot = (this.#next + SLOTS - 1) % SLOTS
     this.#slotOf.set(connection, slot)
-    this.#slots[slot]!.set(connection, { slot, received: -1 })
+    this.#slots[slot]!.set(connection, { received: -1 })
     if (this.#timer === null) this.#arm()
   }
 

@@ -8,10 +8,6 @@ export class Lane {
   #waiting: Task[] = []
   #busy = false
 
-  get idle(): boolean {
-    return !this.#busy
-  }
-
   run(task: Task): void {
     this.#waiting.push(task)
     if (!this.#busy) this.#next()
