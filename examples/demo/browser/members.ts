@@ -5,8 +5,7 @@ import type { RoomChannel } from './room.ts'
 export function showMembers(channel: RoomChannel, aside: HTMLElement, userId: string): void {
   const show = (): void => {
     const { presence, members } = channel
-    const count = presence?.count ?? 0
-    setText(find(aside, 'h3'), count === 1 ? '1 person here' : `${count} people here`)
+    setText(find(aside, 'h3'), presence === null ? '' : howMany(presence.count, channel.state.name === 'joined'))
     const named = members.map(({ id, info }) => ({ id, name: info?.name ?? id }))
     named.sort((a, b) => Number(b.id === userId) - Number(a.id === userId) || a.name.localeCompare(b.name))
     find(aside, 'ul').replaceChildren(
@@ -18,4 +17,11 @@ export function showMembers(channel: RoomChannel, aside: HTMLElement, userId: st
     )
   }
   channel.on('$presence', show)
+  channel.on('$state', show)
+}
+
+/** Without a connection it is what was told last. */
+function howMany(count: number, now: boolean): string {
+  if (count === 1) return now ? '1 person here' : '1 person was here'
+  return now ? `${count} people here` : `${count} people were here`
 }

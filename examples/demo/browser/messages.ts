@@ -18,11 +18,19 @@ export class Messages {
   readonly #list: HTMLElement
   readonly #userId: string
   #lastAuthor = ''
+  #atEnd = true
 
   constructor(log: HTMLElement, userId: string) {
     this.#log = log
     this.#list = find(log, 'ol')
     this.#userId = userId
+    // Who reads the last messages goes on seeing them; who reads further up is left there.
+    log.addEventListener('scroll', () => {
+      this.#atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END
+    })
+    new ResizeObserver(() => {
+      if (this.#atEnd) this.scrollToEnd()
+    }).observe(log)
   }
 
   /** Adds a message; returns where its state may be shown. */
@@ -49,11 +57,8 @@ export class Messages {
   }
 
   #add(item: HTMLElement): void {
-    const { scrollHeight, scrollTop, clientHeight } = this.#log
-    const atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END
     this.#list.append(item)
     while (this.#list.children.length > MAX_MESSAGES) this.#list.firstElementChild!.remove()
-    // Who reads further up is left there.
-    if (atEnd || item.classList.contains('own')) this.scrollToEnd()
+    if (this.#atEnd || item.classList.contains('own')) this.scrollToEnd()
   }
 }
