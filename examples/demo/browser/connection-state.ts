@@ -14,7 +14,7 @@ interface Shown {
 }
 
 /** What a person is told of the connection. */
-export function describe(state: SocketState): Shown {
+function describe(state: SocketState): Shown {
   switch (state.name) {
     case 'connected':
       return { tone: 'good', words: 'Connected' }
