@@ -376,6 +376,8 @@ t.test('mistakes at boot are told at boot', async t => {
   await refuses('FST_CHANNELS_INVALID_OPTION', given({ origin: 'https://a.test' }))
   await refuses('FST_CHANNELS_INVALID_OPTION', given({ profile: 'nobody' }))
   await refuses('FST_CHANNELS_INVALID_OPTION', given({ cookie: {} }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ clock: null }))
+  await refuses('FST_CHANNELS_INVALID_OPTION', given({ clock: { monotonic: () => 0 } }))
   t.throws(() => act('', () => {}), { code: 'FST_CHANNELS_INVALID_OPTION' })
   t.throws(() => act('key', undefined as never), { code: 'FST_CHANNELS_INVALID_OPTION' })
 })
