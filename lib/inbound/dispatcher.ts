@@ -110,7 +110,6 @@ export class Dispatcher {
       else runCommand(this, connection, inbox, { ...frame, channel }, bytes)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
-      if (error.retry && id !== undefined) inbox.sequence.giveBack(id)
       this.nack(connection, at, error)
     }
   }

@@ -31,11 +31,7 @@ export function runCommand(
   const { channel } = frame
   const id = connection.kind === 'plain' ? undefined : frame.id
   if (connection.kind !== 'plain') takeId(inbox, id)
-  const subscription = connection.memberships.get(channel) as Subscription | undefined
-  if (subscription === undefined) throw new Refusal('not-joined')
-  subscription.channel?.traffic.countIn(bytes)
-  limitChannelRate(dispatcher, subscription, inbox)
-  dispatcher.begin(inbox)
+  const subscription = admit(dispatcher, connection, inbox, frame, bytes)
   const at = { channel, ...(frame.id === undefined ? {} : { id: frame.id }) }
   subscription.lane.run(() => {
     const outcome = execute(dispatcher, subscription, inbox, frame, id)
@@ -47,6 +43,27 @@ export function runCommand(
     if (!(outcome instanceof Promise)) return settle(outcome)
     return outcome.then(settle)
   })
+}
+
+/** @throws {Refusal} where there is no membership, or no room for a command of it now; the latter leaves its id unused */
+function admit(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  frame: CommandFrame,
+  bytes: number
+): Subscription {
+  try {
+    const subscription = connection.memberships.get(frame.channel) as Subscription | undefined
+    if (subscription === undefined) throw new Refusal('not-joined')
+    subscription.channel?.traffic.countIn(bytes)
+    limitChannelRate(dispatcher, subscription, inbox)
+    dispatcher.begin(inbox)
+    return subscription
+  } catch (error) {
+    if (error instanceof Refusal && error.retry && frame.id !== undefined) inbox.sequence.giveBack(frame.id)
+    throw error
+  }
 }
 
 /** What became of a command: why it was refused, or its encoded ack, which a plain client does not get. */

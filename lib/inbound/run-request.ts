@@ -33,7 +33,7 @@ function join(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name
   const { channels, limits } = dispatcher.parts
   const present = membershipOf(connection, name)
   if (present !== undefined) {
-    whenMember(dispatcher, present, ref, () => channels.confirm(present, ref))
+    whenMember(dispatcher, inbox, present, ref, () => channels.confirm(present, ref))
     return
   }
   const resolved = channels.definitions.resolve(name)
@@ -58,14 +58,20 @@ function membershipOf(connection: Connection, name: string): Subscription | unde
   return connection.memberships.get(name) as Subscription | undefined
 }
 
-/** Does the task in its turn, if the connection is still a member by then. */
+/**
+ * Does the task in its turn, if the connection is still a member by then.
+ * @throws {Refusal} as `begin`
+ */
 function whenMember(
   dispatcher: Dispatcher,
+  inbox: Inbox,
   subscription: Subscription,
   ref: number,
   task: (channel: Channel) => void
 ): void {
+  dispatcher.begin(inbox)
   subscription.lane.run(() => {
+    dispatcher.done(inbox)
     if (subscription.channel !== null) task(subscription.channel)
     else dispatcher.nack(subscription.connection, { channel: subscription.name, ref }, new Refusal('not-joined'))
   })
@@ -108,17 +114,17 @@ function refuseJoin(dispatcher: Dispatcher, subscription: Subscription, ref: num
 }
 
 /** After the commands that were sent before it. */
-function leave(dispatcher: Dispatcher, connection: Connection, _inbox: Inbox, name: string, ref: number): void {
+function leave(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name: string, ref: number): void {
   const subscription = membershipOf(connection, name)
   if (subscription === undefined) throw new Refusal('not-joined')
-  whenMember(dispatcher, subscription, ref, () => dispatcher.parts.channels.leave(subscription, 'client', ref))
+  whenMember(dispatcher, inbox, subscription, ref, () => dispatcher.parts.channels.leave(subscription, 'client', ref))
 }
 
 /** Only members may ask: they have passed the access check. */
-function presence(dispatcher: Dispatcher, connection: Connection, _inbox: Inbox, name: string, ref: number): void {
+function presence(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name: string, ref: number): void {
   const subscription = membershipOf(connection, name)
   if (subscription === undefined) throw new Refusal('not-joined')
-  whenMember(dispatcher, subscription, ref, channel => {
+  whenMember(dispatcher, inbox, subscription, ref, channel => {
     const at = { channel: name, ref }
     if (!channel.tellsPresence)
       dispatcher.nack(connection, at, new Refusal('forbidden', 'The channel has no presence.'))
