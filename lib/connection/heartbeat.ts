@@ -79,7 +79,8 @@ export class Heartbeat {
       this.#onSilent(connection)
       return
     }
-    pulse.received = received
+    // It may be read again a moment before the next visit, which must not judge by that moment.
+    pulse.received = connection.paused ? -1 : received
     connection.sendEncoded(connection.kind === 'plain' ? PING_FRAME : PING, 1)
   }
 
