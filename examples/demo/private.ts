@@ -8,11 +8,11 @@ export function privateChannel(userId: string): `secure-user-${string}` {
 }
 
 /** The private channel, which tells all pages of a user how many of them there are. */
-export async function privateChannels(app: FastifyInstance, { prefix }: { readonly prefix: string }): Promise<void> {
+export async function privateChannels(app: FastifyInstance): Promise<void> {
   const tellPages = async ({ params }: { readonly params: { readonly id: string } }): Promise<void> => {
     const channel = privateChannel(params.id)
     const count = app.sockets.connections().filter(({ channels }) => channels.includes(channel)).length
     await app.sockets.broadcast(channel, { cmd: 'secure-message', param: { kind: 'pages', count } })
   }
-  await app.register(secureUser, { prefix, onJoin: tellPages, onLeave: tellPages })
+  await app.register(secureUser, { onJoin: tellPages, onLeave: tellPages })
 }

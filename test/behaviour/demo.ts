@@ -143,6 +143,15 @@ function story(browser: Browser, demo: Demo): void {
     await tab.page.getByLabel('Your name').waitFor()
   })
 
+  t.test('each socket has its path, and none is for who is not signed in', async t => {
+    const nina = await signIn(t, 'Nina')
+    for (const path of ['notifications', 'chat/lobby', 'secure', 'connect']) {
+      t.equal((await nina.context.request.get(`${demo.url}/ws/${path}`)).status(), 426, path)
+      t.equal((await fetch(`${demo.url}/ws/${path}`)).status, 401, path)
+    }
+    t.equal((await nina.context.request.get(`${demo.url}/ws/chat/staff`)).status(), 403)
+  })
+
   t.test('a page of another origin gets no socket, though the browser sends the cookie along', async t => {
     const ivan = await signIn(t, 'Ivan')
     const elsewhere = createServer((_request, response) => {
