@@ -89,8 +89,9 @@ export class Channel {
     const presence = definition?.rules.presence
     const info = typeof presence === 'function' ? presence(profile, connection) : namedInfo(profile.name)
     if (this.tellsPresence) definition!.assertPresence(info)
-    // It has to have a JSON form, and the turn's end would be the wrong place to find out.
-    return JSON.stringify(info) === undefined ? { id } : { id, info }
+    // It has to have a JSON form, now and whenever it is told: so that form is what is kept.
+    const text: string | undefined = JSON.stringify(info)
+    return text === undefined ? { id } : { id, info: JSON.parse(text) }
   }
 
   #tellPresence(): void {

@@ -27,7 +27,12 @@ const BY_STATUS: Readonly<Record<number, NackCode>> = {
 /** What application code threw, as a refusal; null where it is a failure, of which a stranger must not read more. */
 export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error
-  const status = (error as { statusCode?: unknown } | null)?.statusCode
-  const code = typeof status === 'number' ? BY_STATUS[status] : undefined
-  return code === undefined ? null : new Refusal(code, (error as Error).message)
+  try {
+    const { statusCode, message } = error as { statusCode?: unknown; message?: unknown }
+    const code = typeof statusCode === 'number' ? BY_STATUS[statusCode] : undefined
+    return code === undefined ? null : new Refusal(code, String(message))
+  } catch {
+    // What was thrown may be anything, null and objects with getters of their own included.
+    return null
+  }
 }

@@ -604,3 +604,62 @@ t.test('a plain client never sees a frame of the protocol, and is refused in its
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise(resolve => setImmediate(resolve))
 }
+
+t.test('whatever the host throws or returns, only the client it concerns is concerned', async t => {
+  const cycle: Record<string, unknown> = {}
+  cycle.self = cycle
+  const oddities: Record<string, () => unknown> = {
+    undefined: () => {
+      throw undefined
+    },
+    null: () => Promise.reject(null),
+    string: () => {
+      throw 'text'
+    },
+    status: () => {
+      throw { statusCode: 403, message: 10n }
+    },
+    number: () => Promise.reject(Object.assign(new Error('x'), { statusCode: 'no', message: undefined })),
+    cycle: () => cycle,
+    bigint: () => 10n,
+    thenable: () => ({
+      // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+      then() {
+        throw new Error('thrown by then')
+      }
+    }),
+    getter: () => {
+      throw Object.defineProperty({}, 'statusCode', {
+        get() {
+          throw new Error('thrown by a getter')
+        }
+      })
+    }
+  }
+  const told: Record<string, unknown> = { colour: 'red' }
+  const hall = defineChannel('hall-:id', { presence: Type.Object({ colour: Type.String() }) })
+  const { app, url } = await serve(t, { closeGraceMs: 100 }, app => {
+    app.sockets.serve(hall, { access: () => true, presence: () => told as never })
+    const onMessage = ({ cmd }: { cmd: string }): unknown => oddities[cmd]?.() ?? cmd
+    app.get(
+      '/ws/:channel',
+      act('ws', async (app, ps) => void (await app.sockets.upgrade(ps, ps.requestString('channel'), { onMessage })))
+    )
+  })
+  const other = await connect(`${url}/ws/a`)
+  for (const name of Object.keys(oddities)) {
+    const client = await connect(`${url}/ws/a`)
+    const answer = await client.command('a', name)
+    t.match(answer, { cmd: '$nack', param: { code: name === 'status' ? 'forbidden' : 'internal-error' } }, name)
+    t.match(await client.command('a', 'fine'), { cmd: '$ack', param: { reply: 'fine' } }, 'and is served on')
+    client.ws.terminate()
+  }
+  const ann = await connect(`${url}/ws/hall-1`, as('ann'))
+  told.self = told
+  const bob = await connect(`${url}/ws/hall-1`)
+  t.match(await bob.next('$joined'), { param: { presence: { members: [{ id: 'ann', info: { colour: 'red' } }] } } })
+  t.match(await bob.request('$presence', 'hall-1'), { param: { reply: { members: [{ info: { colour: 'red' } }] } } })
+  t.match(await other.command('a', 'fine'), { cmd: '$ack' })
+  for (const client of [ann, bob, other]) client.ws.terminate()
+  await nothingLeft(app)
+})
