@@ -1,7 +1,7 @@
 import type { PresenceMember, PresenceState } from '../protocol/system.ts'
 
 /** Up to this many members are named in a state; above it only their number is told. */
-export const NAMED_MEMBERS = 100
+const NAMED_MEMBERS = 100
 
 interface Present {
   readonly member: PresenceMember

@@ -113,7 +113,7 @@ export function eventSchema(definition: TSchema | EphemeralDefinition): TSchema 
   return isEphemeral(definition) ? definition.param : definition
 }
 
-export function isEphemeral(definition: TSchema | EphemeralDefinition): definition is EphemeralDefinition {
+function isEphemeral(definition: TSchema | EphemeralDefinition): definition is EphemeralDefinition {
   return (definition as EphemeralDefinition).kind === 'ephemeral'
 }
 

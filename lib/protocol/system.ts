@@ -4,9 +4,6 @@ import type { Outcome, Position } from './position.ts'
 /** The WebSocket subprotocol (RFC 6455 §1.9) of clients that speak all of docs/protocol.md. */
 export const SUBPROTOCOL = 'channels.v1'
 
-/** A second offered subprotocol carries session and positions; it is never echoed. */
-export const RESUME_PREFIX = 'resume.'
-
 export type JoinedBy = 'route' | 'server' | 'client'
 
 /** Why a subscription ended. */

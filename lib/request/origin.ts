@@ -24,7 +24,7 @@ export type OriginPolicy =
   | ((origin: string | undefined, request: FastifyRequest) => boolean | Promise<boolean>)
 
 /** The policy where none is given. */
-export const DEFAULT_ORIGIN_POLICY: OriginPolicy = 'same-host'
+const DEFAULT_ORIGIN_POLICY: OriginPolicy = 'same-host'
 
 interface WebOrigin {
   readonly scheme: string

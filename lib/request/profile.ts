@@ -3,7 +3,7 @@ import { channelsError, shown } from '../errors.ts'
 import type { Profile } from '../protocol/profile.ts'
 
 /** The longest id of a profile, in UTF-16 code units. */
-export const MAX_PROFILE_ID_LENGTH = 128
+const MAX_PROFILE_ID_LENGTH = 128
 
 export type { Profile } from '../protocol/profile.ts'
 

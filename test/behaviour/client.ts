@@ -3,7 +3,13 @@ import { createServer, connect as dial, type Socket as TcpSocket } from 'node:ne
 import fastify from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { type ChannelError, DEFAULTS, Socket, type SocketOptions, type WebSocketConstructor } from '../../client/index.ts'
+import {
+  type ChannelError,
+  DEFAULTS,
+  Socket,
+  type SocketOptions,
+  type WebSocketConstructor
+} from '../../client/index.ts'
 import { chatRooms, connect, notifications } from '../../controllers/index.ts'
 import { command, defineChannel, Type } from '../../lib/protocol/index.ts'
 import { act, type ChannelsOptions, channels, echo, type Sockets } from '../../plugins/index.ts'
