@@ -34,9 +34,10 @@ const show = (text: string): unknown => heard.push(text)
 
 import { Socket } from 'fastify-channels/client'
 import { chatRoomChannel, notificationsChannel } from 'fastify-channels/controllers'
-import { defineContract } from 'fastify-channels/protocol'
+import { defineChannel, defineContract } from 'fastify-channels/protocol'
 
-const contract = defineContract([chatRoomChannel, notificationsChannel])
+const userChannel = defineChannel('user-:id', { events: notificationsChannel.events })
+const contract = defineContract([chatRoomChannel, notificationsChannel, userChannel])
 
 const socket = new Socket<typeof contract>('/ws/connect')
 const room = socket.join('chat-room-:room', { room: '42' })
@@ -44,6 +45,8 @@ room.on('user-joined', ({ username }) => show(`${username} came`))
 room.on('chat-message', ({ username, text }) => show(`${username}: ${text}`))
 const news = socket.join('notifications')
 news.on('notification', ({ title }) => show(title))
+const mine = socket.channel('user-:id', { id: 'ann' })
+mine.on('notification', ({ title }) => show(`For you: ${title}`))
 await room.send('chat-message', { text: ' Hello ' })
 // #endregion
 await news.ready()
@@ -58,9 +61,9 @@ const notification = {
 await app.sockets.broadcast('notifications', { cmd: 'notification', param: notification })
 await app.sockets.sendToUser('ann', { channel: 'notifications', cmd: 'notification', param: notification })
 // #endregion
-await until(() => heard.length >= 4)
+await until(() => heard.length === 4)
 assert.deepEqual(stored, ['42:  Hello '])
-assert.deepEqual(heard.slice(0, 3), ['Ann came', 'Ann: Hello', 'News'])
+assert.deepEqual(heard.sort(), ['Ann came', 'Ann: Hello', 'For you: News', 'News'])
 await assert.rejects(room.send('chat-message', { text: 'spam' }), { code: 'bad-request' })
 await assert.rejects(socket.join('chat-room-:room', { room: '7' }).ready(), { code: 'forbidden' })
 socket.disconnect()

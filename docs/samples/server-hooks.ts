@@ -27,6 +27,7 @@ app.get(
   act('connect', async (app, ps) => void (await app.sockets.upgrade(ps, 'lobby')))
 )
 const ws = new WebSocket(`${await listen(app)}/ws`)
+await new Promise(resolve => ws.once('open', resolve))
 await until(() => lines.length === 3)
 ws.close(1000)
 await until(() => lines.length === 4)
