@@ -24,19 +24,22 @@ await rooms.broadcast({ room: '42' }, { cmd: 'said', param: { text: 'The server 
 // #endregion
 
 import { strict as assert } from 'node:assert'
-import { Socket } from 'fastify-channels/client'
 
 const { port } = app.server.address() as { port: number }
 Object.assign(globalThis, { location: { href: `http://127.0.0.1:${port}/`, host: `127.0.0.1:${port}` } })
-const heard: string[] = []
-const show = (text: string): unknown => heard.push(text)
+const heard: unknown[] = []
+const show = (param: unknown): unknown => heard.push(param)
+
 // #region client
+
+import { Socket } from 'fastify-channels/client'
+
 const socket = new Socket('/ws/chat/42')
 const room = socket.channel('chat-room-:room', { room: '42' })
-room.on('said', param => show((param as { text: string }).text))
+room.on('said', param => show(param))
 await room.send('say', { text: 'Hello' }) // waits for the server's ack; rejects with a code where it is refused
 // #endregion
-assert.deepEqual(heard, ['Hello'])
+assert.deepEqual(heard, [{ text: 'Hello' }])
 assert.equal((await app.inject('/ws/chat/staff')).statusCode, 401)
 socket.disconnect()
 await app.close()

@@ -8,10 +8,7 @@ const app = fastify()
 await app.register(channels, {
   cookie: {
     // The first one signs, all of them verify: put a new secret in front, take the old one out later.
-    secret: [
-      process.env.COOKIE_SECRET ?? 'a new secret of at least 32 characters',
-      'the old secret, of 32 characters or more'
-    ],
+    secret: [process.env.COOKIE_SECRET ?? '', process.env.OLD_COOKIE_SECRET ?? ''],
     maxAgeSeconds: 24 * 60 * 60,
     sameSite: 'strict'
   }

@@ -6,7 +6,7 @@ import channels from 'fastify-channels'
 
 const app = fastify({ logger: { level: 'warn' }, trustProxy: ['127.0.0.1'] })
 await app.register(channels, {
-  cookie: { secret: process.env.COOKIE_SECRET ?? 'at least 32 characters that only servers know' },
+  cookie: { secret: process.env.COOKIE_SECRET ?? '' }, // at least 32 characters; fewer, or none, stop the boot
   origin: ['https://app.example.com'],
   limits: { connectionsPerUser: 5, payloadBytes: 16_384 },
   heartbeatMs: 20_000

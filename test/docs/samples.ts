@@ -150,7 +150,7 @@ function start(path: string, preload?: string): Started {
   const { NODE_OPTIONS: _, ...rest } = process.env
   const child = spawn(process.execPath, [...(preload === undefined ? [] : ['--import', preload]), path], {
     cwd: dirname(path),
-    env: { ...rest, PORT: '0' },
+    env: { ...rest, PORT: '0', COOKIE_SECRET: 'n'.repeat(32), OLD_COOKIE_SECRET: 'o'.repeat(32) },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   let text = ''
