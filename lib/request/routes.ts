@@ -208,7 +208,8 @@ function withHeaders(error: unknown, reply: FastifyReply): unknown {
   const { code, retryAfter } = (error ?? {}) as Partial<ChannelsError>
   if (reply.sent) return error
   if (code === 'FST_CHANNELS_BAD_HANDSHAKE') reply.header('sec-websocket-version', '13')
-  if (code === 'FST_CHANNELS_UPGRADE_REQUIRED') {
+  // HTTP/2 has no such headers (RFC 9113 §8.2.2): Node would throw where nobody could catch it.
+  if (code === 'FST_CHANNELS_UPGRADE_REQUIRED' && reply.request.raw.httpVersionMajor === 1) {
     // Node would take a Connection header without "close" for a wish to keep the link, whatever the client asked for.
     const connection = reply.raw.shouldKeepAlive ? 'upgrade' : 'upgrade, close'
     reply.header('upgrade', 'websocket').header('connection', connection)
