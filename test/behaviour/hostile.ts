@@ -98,7 +98,7 @@ t.test(
     t.comment(`grown by ${mega(grown.rss)} MB, of it heap ${mega(grown.heap)} MB`)
     t.strictSame(canary.complaints, [])
     t.ok(canary.latencies.length > 100)
-    t.ok(stall < 1000 && p99 < 250, 'the loop was never blocked for long')
+    t.ok(stall < 3000 && p99 < 500, 'the loop was never blocked for long')
     t.ok(grown.heap < 30e6 && grown.rss < 200e6, 'memory does not grow')
     t.strictSame(
       natures.map(nature => Reflect.ownKeys(nature).map(String)),
