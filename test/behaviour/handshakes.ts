@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
@@ -313,6 +314,68 @@ t.test('an upgrade too many, too late, of a stranger or before its time is told 
     over: 'FST_CHANNELS_SOCKET_GONE'
   })
   await nothingLeft(app)
+})
+
+t.test('an action learns why nobody waits for it any more', async t => {
+  const reasons: string[] = []
+  const { app, url } = await serve(t, { handshakeTimeoutMs: 50, closeGraceMs: GRACE }, app => {
+    app.get(
+      '/ws',
+      act('ws', async (_app, _ps, { signal }) => {
+        await once(signal, 'abort')
+        reasons.push(signal.reason.code)
+        throw signal.reason
+      })
+    )
+  })
+  const fin = await RawSocket.open(url)
+  fin.write(upgradeRequest('/ws'))
+  fin.socket.end()
+  await until('the action has heard of it', () => reasons.length === 1)
+  const rst = await RawSocket.open(url)
+  rst.write(upgradeRequest('/ws'))
+  await until('the handshake is pending', () => app.sockets.stats().pendingHandshakes === 1)
+  rst.socket.resetAndDestroy()
+  await until('the action has heard of it', () => reasons.length === 2)
+  t.equal((await ask(url, 'upgrade', '/ws')).status, 503)
+  const last = ask(url, 'upgrade', '/ws')
+  await until('the handshake is pending', () => app.sockets.stats().pendingHandshakes === 1)
+  await app.close()
+  t.equal((await last).status, 503)
+  const gone = 'FST_CHANNELS_SOCKET_GONE'
+  t.strictSame(reasons, [gone, gone, 'FST_CHANNELS_HANDSHAKE_TIMEOUT', 'FST_CHANNELS_CLOSING'])
+})
+
+t.test('what follows a refused upgrade in its packet is never served', async t => {
+  let served = 0
+  const { app, url } = await serve(t, {}, app => {
+    zoo(app)
+    app.get('/count', () => ++served)
+  })
+  const smuggled = upgradeRequest('/count', ORDINARY)
+  const starts = ['/room/staff', '/json', '/nothing', '/%ff', '/absent'].map(path => upgradeRequest(path, ANN))
+  starts.push(upgradeRequest('/room/a', { ...ANN, 'Content-Length': '5' }))
+  starts.push(upgradeRequest('/room/a', { ...ANN, 'Transfer-Encoding': 'chunked' }))
+  starts.push(upgradeRequest('/post', ANN, 'POST'))
+  for (const start of starts) {
+    const raw = await RawSocket.open(url)
+    raw.write(start + smuggled + smuggled)
+    await raw.closed
+    t.equal(raw.bytes.toString('latin1').split('HTTP/1.1 ').length, 2, start.slice(0, 30))
+  }
+  t.equal(served, 0)
+  await nothingLeft(app)
+})
+
+t.test('a route with more methods than GET is no socket route, and does not say that it were', async t => {
+  const { url } = await serve(t, {}, app => {
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: '/both',
+      handler: act('both', (app, ps) => app.sockets.upgrade(ps, 'both'))
+    })
+  })
+  t.match(JSON.parse((await ask(url, 'GET', '/both')).body.toString()), { code: 'FST_CHANNELS_NOT_A_SOCKET_ROUTE' })
 })
 
 t.test('a route that was declared before the plugin was ready runs nothing and says so', async t => {
