@@ -63,12 +63,16 @@ export class Dispatcher {
     const bytes = Buffer.byteLength(text)
     connection.traffic.countIn(bytes)
     this.#limitRate(connection, inbox)
+    if (!connection.open) return
     let frame: Frame
     try {
       frame = decodeFrame(text, { maxDepth: this.parts.limits.depth, strict: connection.kind !== 'plain' })
     } catch (error) {
       if (!(error instanceof FrameError)) throw error
-      this.nack(connection, {}, new Refusal('bad-frame', error.message))
+      const { id, message } = error
+      // Its id is used up: else every command after it would be ahead of its turn.
+      if (id !== undefined) inbox.sequence.take(id)
+      this.nack(connection, id === undefined ? {} : { id }, new Refusal('bad-frame', message))
       this.#strike(connection, inbox)
       return
     }

@@ -29,6 +29,8 @@ export interface Frame {
 /** Why a text is no frame. `message` is safe to show to the peer. */
 export class FrameError extends Error {
   readonly code = 'bad-frame'
+  /** The frame's id, where that much of it could be read: its sender waits for an answer. */
+  id?: number
 }
 
 /** Fields that a client may send; the last four are the server's to set and are ignored. */
@@ -48,8 +50,17 @@ export interface DecodeOptions {
  */
 export function decodeFrame(text: string, options: DecodeOptions): Frame {
   const value = parse(text)
-  scan(text, options.maxDepth)
-  if (options.strict) {
+  try {
+    scan(text, options.maxDepth)
+    return frameOf(value, options.strict)
+  } catch (error) {
+    if (error instanceof FrameError && isCount(value.id)) error.id = value.id
+    throw error
+  }
+}
+
+function frameOf(value: Record<string, unknown>, strict: boolean): Frame {
+  if (strict) {
     for (const key of Object.keys(value)) {
       if (!KNOWN_FIELDS.has(key)) throw new FrameError(`unknown field ${JSON.stringify(key.slice(0, 32))}`)
     }

@@ -4,7 +4,13 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
 import t from 'tap'
+import { WebSocket } from 'ws'
+import type { ChannelError, WebSocketConstructor } from '../../client/index.ts'
+import { Socket } from '../../client/index.ts'
+import { defineChannel } from '../../lib/protocol/index.ts'
 import { act, channels } from '../../plugins/index.ts'
+import { connect } from '../fixtures/raw-client.ts'
+import { serve } from '../fixtures/server.ts'
 
 t.test('an HTTP/2 request of a socket route is answered 426 and ends nobody', async t => {
   const app = fastify({ http2: true }) as unknown as FastifyInstance
@@ -24,4 +30,48 @@ t.test('an HTTP/2 request of a socket route is answered 426 and ends nobody', as
     stream.resume()
     await once(stream, 'close')
   }
+})
+
+t.test('a command that cannot be read is refused by its id, and those after it are in their turn', async t => {
+  const heard: unknown[] = []
+  const { url } = await serve(t, { onMessage: message => void heard.push(message.param) }, app => {
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  const socket = new Socket(`${url}/ws`, { WebSocket: WebSocket as unknown as WebSocketConstructor })
+  t.teardown(() => socket.disconnect())
+  const send = (cmd: string, param?: unknown) =>
+    socket.send({ channel: 'room', cmd, param }, { timeoutMs: 5000 }).then(
+      () => 'ack',
+      error => (error as ChannelError).code
+    )
+  let deep: unknown = 0
+  for (let depth = 0; depth < 40; depth++) deep = [deep]
+  t.equal(await send('say', 1), 'ack')
+  t.equal(await send('say', deep), 'bad-frame')
+  t.equal(await send('say', JSON.parse('{"__proto__":1}')), 'bad-frame')
+  t.equal(await send('s'.repeat(129)), 'bad-frame')
+  t.equal(await send('say', 2), 'ack')
+  t.strictSame(heard, [1, 2])
+})
+
+t.test('who was closed for the rate is not listened to any more', async t => {
+  const late: string[] = []
+  const limits = { burst: 1, messagesPerSecond: 1 }
+  const { app, url } = await serve(t, { limits }, app => {
+    app.sockets.serve(defineChannel('open-:n', {}), {
+      access: ({ channel, connection }) => connection!.open || late.push(channel) > 0
+    })
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  const client = await connect(`${url}/ws`)
+  for (let ref = 1; ref < 50; ref++) client.send({ cmd: '$join', channel: `open-${ref}`, ref })
+  t.equal((await client.closed).code, 4002)
+  t.strictSame(late, [])
+  t.strictSame(app.sockets.stats().refusals, { 'rate-limited': 1 })
 })
