@@ -55,7 +55,7 @@ export class Roster implements SubscriptionHost {
 
   /** What the server says of a channel. What it may say one day and we do not know yet is passed over. */
   system(name: string, frame: Frame): void {
-    const { by, outcome, position, presence, reason, joins = [], leaves = [] } = paramOf(frame)
+    const { by, outcome, position, presence, reason, joins = [], leaves = [], count } = paramOf(frame)
     const { cmd, ref } = frame
     const channel = this.find(name)
     // The outcome is read first: nothing is changed by a `$joined` that is none.
@@ -69,7 +69,7 @@ export class Roster implements SubscriptionHost {
       channel?.exited(reason, !!ref)
       this.#forget(name)
     }
-    if (cmd === '$presence') channel?.moved(joins, leaves)
+    if (cmd === '$presence') channel?.moved(joins, leaves, count)
     if (cmd === '$gap') channel?.tell(cmd, frame.param)
   }
 

@@ -188,12 +188,13 @@ export class Subscription implements Channel {
   }
 
   /** Leaves come first: who left and came back within one tick is there. */
-  moved(joins: readonly PresenceMember[], leaves: readonly PresenceMember[]): void {
+  moved(joins: readonly PresenceMember[], leaves: readonly PresenceMember[], now?: number): void {
     if (!this.presence) return
-    const { count, members } = this.presence
+    const { members, count: before } = this.presence
+    const count = now ?? before
     const ids = [...leaves, ...joins].map(({ id }) => id)
     const there = members && [...members.filter(({ id }) => !ids.includes(id)), ...joins]
-    this.presence = there ? { count: there.length, members: there } : { count: count + joins.length - leaves.length }
+    this.presence = there ? { count, members: there } : { count }
     this.tell('$presence', this.presence, { joins, leaves })
   }
 

@@ -12,6 +12,8 @@ interface Present {
 export interface PresenceDiff {
   readonly joins: readonly PresenceMember[]
   readonly leaves: readonly PresenceMember[]
+  /** How many users there are now: a diff may repeat what its receiver knows, so that it cannot be counted from. */
+  readonly count: number
 }
 
 /** The users present in one channel: a user is there from the first connection to the last. */
@@ -64,7 +66,7 @@ export class Presence {
       else if (told !== undefined) leaves.push(told)
     }
     this.#told.clear()
-    return joins.length === 0 && leaves.length === 0 ? null : { joins, leaves }
+    return joins.length === 0 && leaves.length === 0 ? null : { joins, leaves, count: this.#users.size }
   }
 
   #remember(id: string): void {

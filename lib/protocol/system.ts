@@ -52,7 +52,11 @@ export interface ServerFrames {
   $left: { readonly reason: LeaveReason }
   $ack: { readonly position?: Position; readonly reply?: unknown; readonly stored: Stored }
   $nack: { readonly code: NackCode; readonly message: string; readonly retry: boolean; readonly retryAfterMs?: number }
-  $presence: { readonly joins: readonly PresenceMember[]; readonly leaves: readonly PresenceMember[] }
+  $presence: {
+    readonly joins: readonly PresenceMember[]
+    readonly leaves: readonly PresenceMember[]
+    readonly count: number
+  }
   $ping: undefined
   $closing: { readonly reason: 'draining' | 'closed-by-server'; readonly retryAfterMs?: number }
 }
