@@ -1,5 +1,6 @@
 import { channel as diagnosticsChannel } from 'node:diagnostics_channel'
 import type { CloseEvent, Connection } from './connection/connection.ts'
+import { attempt } from './host-code.ts'
 import type { Logger } from './log.ts'
 import { closeCode } from './protocol/close-code.ts'
 import type { JoinedBy, LeaveReason, NackCode } from './protocol/system.ts'
@@ -74,29 +75,16 @@ export class Observer {
   failed(error: unknown, connection: Connection | null): void {
     const logger = connection?.logger ?? this.#logger
     logger.error({ err: error }, 'application code failed')
-    try {
-      this.#hooks.onError?.(error, connection)
-    } catch (inner) {
-      logger.error({ err: inner }, 'onError failed')
-    }
+    void attempt(
+      () => this.#hooks.onError?.(error, connection),
+      inner => logger.error({ err: inner }, 'onError failed')
+    )
   }
 
-  /** Undefined where the task was done in this turn. */
   #settle(connection: Connection, task: () => unknown, onFailure: () => void): Promise<void> | undefined {
-    const fail = (error: unknown): void => {
+    return attempt(task, error => {
       this.failed(error, connection)
       onFailure()
-    }
-    try {
-      const result = task()
-      if (isThenable(result)) return Promise.resolve(result).then(() => {}, fail)
-    } catch (error) {
-      fail(error)
-    }
-    return undefined
+    })
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

@@ -2,7 +2,7 @@ import type { FastifyReply } from 'fastify'
 import type { Channel } from '../lib/channel/channel.ts'
 import type { ChannelRules, RulesFor } from '../lib/channel/rules.ts'
 import type { Subscription } from '../lib/channel/subscription.ts'
-import { Connection } from '../lib/connection/connection.ts'
+import { assertClose, Connection } from '../lib/connection/connection.ts'
 import type { OutgoingMessage } from '../lib/connection/publication.ts'
 import { assertChannelName, encodeMessage } from '../lib/connection/publication.ts'
 import { meetingOf } from '../lib/connection/rendezvous.ts'
@@ -34,16 +34,27 @@ export class ServiceSockets implements Sockets<unknown> {
     return this.upgradeWithMetadata(pageState, channel, {}, options)
   }
 
-  async upgradeWithMetadata(
+  upgradeWithMetadata(
     pageState: AnyPageState,
     channel: string,
     metadata: Readonly<Record<string, unknown>>,
     options: UpgradeOptions = {}
   ): Promise<Connection> {
+    const opening = this.#open(pageState, channel, metadata, options)
+    // An action that forgot to wait for it must not end the process when a stranger comes.
+    opening.catch(() => {})
+    return opening
+  }
+
+  async #open(
+    pageState: AnyPageState,
+    channel: string,
+    metadata: Readonly<Record<string, unknown>>,
+    { onMessage, userChannel }: UpgradeOptions
+  ): Promise<Connection> {
     this.#service.assertReady('upgrade')
     const rendezvous = meetingOf(pageState)
     if (rendezvous === undefined) throw channelsError('FST_CHANNELS_FOREIGN_PAGE_STATE')
-    const { onMessage, userChannel } = options
     return this.#service.open(rendezvous, { channel, metadata, onMessage, userChannel })
   }
 
@@ -87,7 +98,10 @@ export class ServiceSockets implements Sockets<unknown> {
   closeRequest(target: Target, reason = ''): Promise<number> {
     const { clock, times, limits } = this.#service.parts
     const { code, reason: closing } = closeCode('closed-by-server')
+    assertClose(code, reason)
     const connections = this.#resolve(target)
+    // A plain client that reads it listens to nothing more.
+    this.#service.turn.distribute()
     for (const connection of connections) {
       if (connection.kind === 'plain') {
         const message = { cmd: 'close-connection', param: { reason } }
@@ -103,6 +117,7 @@ export class ServiceSockets implements Sockets<unknown> {
   }
 
   disconnect(target: Target, code: number = closeCode('closed-by-server').code, reason = ''): Promise<number> {
+    assertClose(code, reason)
     const connections = this.#resolve(target)
     for (const connection of connections) connection.close(code, reason)
     return Promise.resolve(connections.length)

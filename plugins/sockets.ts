@@ -95,7 +95,10 @@ export interface Sockets<C = RegisteredContract> {
   /** Sends to one connection. Resolves to whether there is one of that id. */
   sendTo(connectionId: string, message: AddressedMessage<C>): Promise<boolean>
 
-  /** Asks clients to close and to stay away; closes those 4500 that have not after the grace. Resolves to their number. */
+  /**
+   * Asks clients to close and to stay away; closes those 4500 that have not after the grace. Resolves to their number.
+   * @throws FST_CHANNELS_INVALID_CLOSE where the reason has over 123 bytes
+   */
   closeRequest(target: Target, reason?: string): Promise<number>
   /**
    * Closes connections. Resolves to their number. Default code 4500, `closed-by-server`, after which clients stay away.

@@ -228,7 +228,7 @@ export class Connection implements Receiver {
 }
 
 /** Codes that an endpoint may send (RFC 6455 §7.4): the rest are reserved or mean that none was sent. */
-function assertClose(code: number, reason: string): void {
+export function assertClose(code: number, reason: string): void {
   const standard = code === 1000 || code === 1001 || code === 1003 || code === 1008 || (code >= 1011 && code <= 1013)
   const own = code >= 4000 && code <= 4999
   if (!Number.isInteger(code) || !(standard || own) || Buffer.byteLength(reason) > MAX_REASON_BYTES) {

@@ -5,6 +5,7 @@ import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
 import { channelsError } from '../errors.ts'
+import { isThenable } from '../host-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
 import { systemFrame } from '../protocol/system.ts'
@@ -120,10 +121,6 @@ function execute(
   } catch (error) {
     return refuse(error)
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }
 
 function checkedCommand(table: ReadonlyMap<string, Command>, frame: CommandFrame): Command {

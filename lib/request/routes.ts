@@ -4,6 +4,7 @@ import type { Rendezvous } from '../connection/rendezvous.ts'
 import { arrange } from '../connection/rendezvous.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
+import { attempt } from '../host-code.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { SUBPROTOCOL } from '../protocol/system.ts'
 import type { RegisteredProfile } from '../register.ts'
@@ -74,9 +75,9 @@ export class Routes {
       }
     }
     const methods = Array.isArray(route.method) ? route.method : [route.method]
-    const mayUpgrade = methods.every(method => method === 'GET' || method === 'HEAD')
+    const mayUpgrade = methods.length === 1 && (methods[0] === 'GET' || methods[0] === 'HEAD')
     route.handler = this.#ordinary(action, mayUpgrade)
-    if (methods.length !== 1 || methods[0] !== 'GET') return
+    if (!mayUpgrade || methods[0] === 'HEAD') return
     route.wsHandler = adopt as unknown as NonNullable<RouteOptions['wsHandler']>
     this.#socketRoutes.set(route, action)
   }
@@ -179,11 +180,10 @@ export class Routes {
   #report(key: string, started: number, result: ActionEvent['result'], request: FastifyRequest, error?: unknown): void {
     const durationMs = this.#parts.clock.monotonic() - started
     request.log.debug({ action: key, durationMs, result }, 'action done')
-    try {
-      this.#parts.onAction?.({ key, durationMs, result, ...(error === undefined ? {} : { error }) })
-    } catch (inner) {
-      request.log.error({ err: inner }, 'onAction failed')
-    }
+    void attempt(
+      () => this.#parts.onAction?.({ key, durationMs, result, ...(error === undefined ? {} : { error }) }),
+      inner => request.log.error({ err: inner }, 'onAction failed')
+    )
   }
 }
 

@@ -1,16 +1,16 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { ChannelError, WebSocketConstructor } from '../../client/index.ts'
-import { Socket } from '../../client/index.ts'
+import { Socket as ChannelSocket } from '../../client/index.ts'
 import { defineChannel } from '../../lib/protocol/index.ts'
 import { act, channels } from '../../plugins/index.ts'
 import { connect } from '../fixtures/raw-client.ts'
-import { serve } from '../fixtures/server.ts'
+import { as, serve } from '../fixtures/server.ts'
 
 t.test('an HTTP/2 request of a socket route is answered 426 and ends nobody', async t => {
   const app = fastify({ http2: true }) as unknown as FastifyInstance
@@ -40,7 +40,7 @@ t.test('a command that cannot be read is refused by its id, and those after it a
       act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
     )
   })
-  const socket = new Socket(`${url}/ws`, { WebSocket: WebSocket as unknown as WebSocketConstructor })
+  const socket = new ChannelSocket(`${url}/ws`, { WebSocket: WebSocket as unknown as WebSocketConstructor })
   t.teardown(() => socket.disconnect())
   const send = (cmd: string, param?: unknown) =>
     socket.send({ channel: 'room', cmd, param }, { timeoutMs: 5000 }).then(
@@ -70,8 +70,71 @@ t.test('who was closed for the rate is not listened to any more', async t => {
     )
   })
   const client = await connect(`${url}/ws`)
+  // In one packet: what comes in another is not read before the debt is paid.
+  const { _socket: socket } = client.ws as unknown as { _socket: Socket }
+  socket.cork()
   for (let ref = 1; ref < 50; ref++) client.send({ cmd: '$join', channel: `open-${ref}`, ref })
+  socket.uncork()
   t.equal((await client.closed).code, 4002)
   t.strictSame(late, [])
   t.strictSame(app.sockets.stats().refusals, { 'rate-limited': 1 })
 })
+
+t.test('a promise that nobody waits for never ends the process', async t => {
+  const rejections: unknown[] = []
+  const note = (error: unknown) => void rejections.push(error)
+  process.on('unhandledRejection', note)
+  t.teardown(() => process.off('unhandledRejection', note))
+  const asynchronous = async () => {
+    throw new Error('of the host')
+  }
+  const options = { onOpen: asynchronous, onClose: asynchronous, onError: asynchronous, onAction: asynchronous }
+  const { url } = await serve(t, options, app => {
+    app.get(
+      '/ws',
+      act('room', (app, ps) => void app.sockets.upgrade(ps, 'room'))
+    )
+    app.get(
+      '/late',
+      act('late', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  t.equal((await fetch(`${url}/ws`)).status, 204, 'an action that did not wait has answered')
+  t.equal((await (await connect(`${url}/ws`)).closed).code, 1011, 'an action that did not wait has opened')
+  const client = await connect(`${url}/late`)
+  t.equal((await client.closed).code, 1011)
+  await new Promise(resolve => setTimeout(resolve, 20))
+  t.strictSame(rejections, [])
+})
+
+t.test('a route that has other methods than GET is no socket route, even where the other is HEAD', async t => {
+  const { url } = await serve(t, {}, app => {
+    const handler = act('both', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    app.route({ url: '/both', method: ['GET', 'HEAD'], handler })
+  })
+  const answer = await fetch(`${url}/both`)
+  t.match(await answer.json(), { statusCode: 500, code: 'FST_CHANNELS_NOT_A_SOCKET_ROUTE' })
+})
+
+t.test(
+  'closeRequest comes after what was sent before it, and is told of its mistakes before it does anything',
+  async t => {
+    const { app, url } = await serve(t, {}, app => {
+      app.get(
+        '/ws',
+        act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+      )
+    })
+    const plain = await connect(`${url}/ws`, { v1: false, ...as('ann') })
+    const client = await connect(`${url}/ws`, as('ann'))
+    t.throws(() => app.sockets.closeRequest({ user: 'ann' }, 'x'.repeat(124)), { code: 'FST_CHANNELS_INVALID_CLOSE' })
+    t.throws(() => app.sockets.disconnect({ user: 'nobody' }, 1005), { code: 'FST_CHANNELS_INVALID_CLOSE' })
+    void app.sockets.broadcast('room', { cmd: 'last' })
+    void app.sockets.closeRequest({ user: 'ann' })
+    t.equal((await plain.next()).cmd, 'last')
+    t.equal((await plain.next()).cmd, 'close-connection')
+    t.equal((await client.closed).code, 4500)
+    t.notOk(client.received.slice(0, -2).some(frame => frame.cmd === '$closing'))
+    await plain.close()
+  }
+)
