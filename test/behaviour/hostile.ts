@@ -303,13 +303,14 @@ t.test('each breach of the framing closes with its code and is counted', async t
 t.test('nesting is bounded, by a nack and not by a close', async t => {
   const { url, refusals } = await limited(t)
   const client = await connect(`${url}/ws/a`)
-  const nest = (depth: number): string => `{"cmd":"x","id":1,"param":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
-  for (const depth of [33, 5_000, 30_000]) {
-    client.send(nest(depth))
-    t.match(await client.next('$nack'), { param: { code: 'bad-frame', message: /nests deeper than 32/ } })
+  const nest = (depth: number, id: number): string =>
+    `{"cmd":"x","id":${id},"param":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
+  for (const [i, depth] of [33, 5_000, 30_000].entries()) {
+    client.send(nest(depth, i + 1))
+    t.match(await client.next('$nack'), { id: i + 1, param: { code: 'bad-frame', message: /nests deeper than 32/ } })
   }
-  client.send(nest(32))
-  t.match(await client.next('$ack'), { id: 1 })
+  client.send(nest(32, 4))
+  t.match(await client.next('$ack'), { id: 4 }, 'and the commands after it are still in turn')
   t.equal(refusals()['bad-frame'], 3)
 })
 
