@@ -127,15 +127,16 @@ export class ServiceSockets implements Sockets<unknown> {
     this.#service.assertReady('join')
     assertChannelName(channel)
     const { channels } = this.#service
-    const joining = this.#resolve(target).filter(
-      connection => this.#membership(connection, channel)?.state !== 'joined'
-    )
-    for (const connection of joining) {
-      const pending = this.#membership(connection, channel)
-      if (pending !== undefined) channels.leave(pending, 'server')
+    let joined = 0
+    for (const connection of this.#resolve(target)) {
+      // Asked for each in its turn: a hook of the one before may have joined or closed this one.
+      const membership = this.#membership(connection, channel)
+      if (!connection.open || membership?.state === 'joined') continue
+      if (membership !== undefined) channels.leave(membership, 'server')
       channels.join(channels.expect(connection, channel, 'server'))
+      joined++
     }
-    return Promise.resolve(joining.length)
+    return Promise.resolve(joined)
   }
 
   leave(target: Target, channel: string): Promise<number> {

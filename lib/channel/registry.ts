@@ -124,6 +124,8 @@ export class Channels {
   /** Ends a membership, or the way to one. Nothing of the channel reaches the connection after `$left`. */
   leave(subscription: Subscription, reason: LeaveReason, ref?: number): void {
     const { channel, connection, name } = subscription
+    // A hook may have ended it first, and have joined the connection anew.
+    if (subscription.state === 'ended') return
     connection.memberships.delete(name)
     if (channel === null) {
       subscription.end()

@@ -3,6 +3,8 @@ import { Lane } from '../connection/lane.ts'
 import type { JoinedBy } from '../protocol/system.ts'
 import type { Channel } from './channel.ts'
 
+const ENDED = 'The membership has ended.'
+
 /** One connection's membership of one channel, from the first asking to the end. */
 export class Subscription implements Membership {
   readonly name: string
@@ -16,7 +18,8 @@ export class Subscription implements Membership {
   index = -1
   /** `joining` while access is being decided. */
   state: 'joining' | 'joined' | 'ended' = 'joining'
-  readonly #ended = new AbortController()
+  /** Made for who asks for it: most memberships end without anybody waiting. */
+  #aborter: AbortController | null = null
 
   constructor(name: string, connection: Connection, by: JoinedBy) {
     this.name = name
@@ -26,17 +29,21 @@ export class Subscription implements Membership {
 
   /** Aborts when the membership ends. */
   get signal(): AbortSignal {
-    return this.#ended.signal
+    if (this.#aborter === null) {
+      this.#aborter = new AbortController()
+      if (this.state === 'ended') this.#aborter.abort(new Error(ENDED))
+    }
+    return this.#aborter.signal
   }
 
   end(): void {
     this.state = 'ended'
     this.channel = null
-    this.abort(new Error('The membership has ended.'))
+    this.#aborter?.abort(new Error(ENDED))
   }
 
   /** Tells those who work for this membership that nobody waits for them any more. */
   abort(reason: Error): void {
-    this.#ended.abort(reason)
+    this.#aborter?.abort(reason)
   }
 }

@@ -15,6 +15,9 @@ import type { Inbox } from './inbox.ts'
 import { TokenBucket } from './rate-limit.ts'
 import { Refusal } from './refusal.ts'
 
+/** Channels with a rate of their own that are remembered for one connection. */
+const MAX_CHANNEL_BUCKETS = 1024
+
 type CommandFrame = Frame & { readonly channel: string }
 
 /**
@@ -83,6 +86,9 @@ function limitChannelRate(dispatcher: Dispatcher, subscription: Subscription, in
   let bucket = inbox.channelBuckets.get(subscription.name)
   if (bucket === undefined) {
     bucket = new TokenBucket(dispatcher.parts.clock, perSecond, perSecond)
+    // Kept over a leave, which must not be a way round the limit, and bounded, so that going from room to room is no leak.
+    const [oldest] = inbox.channelBuckets.keys()
+    if (inbox.channelBuckets.size >= MAX_CHANNEL_BUCKETS) inbox.channelBuckets.delete(oldest!)
     inbox.channelBuckets.set(subscription.name, bucket)
   }
   const waitMs = bucket.tryTake()
@@ -144,7 +150,7 @@ function contextOf(
   frame: CommandFrame,
   collected: Collected[]
 ): CommandContext {
-  const { connection, signal } = subscription
+  const { connection } = subscription
   const { profile } = connection
   return {
     channel: channel.name,
@@ -152,7 +158,9 @@ function contextOf(
     connection,
     profile,
     idempotencyKey: connection.kind === 'plain' ? null : `${connection.session}:${frame.id}`,
-    signal,
+    get signal() {
+      return subscription.signal
+    },
     logger: connection.logger,
     publish(event, options) {
       const from = profile === null ? {} : { from: profile.id }

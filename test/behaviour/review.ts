@@ -138,3 +138,37 @@ t.test(
     await plain.close()
   }
 )
+
+t.test('hooks that join and leave what is being joined and left change nothing twice', async t => {
+  const told: string[] = []
+  let again = true
+  const { app, url } = await serve(t, {}, app => {
+    app.sockets.serve(defineChannel('room', {}), {
+      onJoin: ({ connection }) => {
+        told.push('join')
+        void app.sockets.join({ user: connection.profile!.id }, 'room')
+      },
+      onLeave: ({ connection, reason }) => {
+        told.push(`leave ${reason}`)
+        if (!again || reason === 'closed') return
+        again = false
+        void app.sockets.leave({ user: connection.profile!.id }, 'room')
+        void app.sockets.join({ user: connection.profile!.id }, 'room')
+      }
+    })
+    app.get(
+      '/ws',
+      act('start', async (app, ps) => void (await app.sockets.upgrade(ps, 'start')))
+    )
+  })
+  const clients = [await connect(`${url}/ws`, as('ann')), await connect(`${url}/ws`, as('ann'))]
+  const [first, second] = app.sockets.connections()
+  t.equal(await app.sockets.join({ user: 'ann' }, 'room'), 1, 'the hook has joined the other')
+  t.strictSame(told.splice(0), ['join', 'join'])
+  await app.sockets.leave({ user: 'ann' }, 'room')
+  t.strictSame(told.splice(0), ['leave server', 'leave server', 'join', 'join'])
+  t.strictSame([first!.channels.includes('room'), second!.channels.includes('room')], [true, true])
+  t.equal(app.sockets.stats().perChannel.room?.connections, 2)
+  for (const client of clients) await client.close()
+  t.strictSame(app.sockets.channels(), [])
+})
