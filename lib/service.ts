@@ -23,6 +23,7 @@ import { isChannelName, userChannel } from './protocol/channel-name.ts'
 import type { Clock } from './protocol/clock.ts'
 import { closeCode } from './protocol/close-code.ts'
 import type { AnyChannel, ContractDefinition } from './protocol/contract.ts'
+import type { JoinedBy } from './protocol/system.ts'
 import { systemFrame } from './protocol/system.ts'
 import type { Refusals, ServiceStats } from './stats.ts'
 import { Traffic } from './stats.ts'
@@ -125,11 +126,9 @@ export class Service {
     this.#dispatcher.open(connection, request.onMessage ?? this.parts.onMessage)
     this.#welcome(connection)
     this.#observer.opened(connection)
-    this.channels.join(this.channels.expect(connection, connection.route, 'route'))
-    if (connection.profile !== null && (request.userChannel ?? this.parts.userChannel)) {
-      const own = userChannel(connection.profile.id)
-      if (!connection.memberships.has(own)) this.channels.join(this.channels.expect(connection, own, 'server'))
-    }
+    this.#enter(connection, connection.route, 'route')
+    const own = request.userChannel ?? this.parts.userChannel
+    if (own && connection.profile !== null) this.#enter(connection, userChannel(connection.profile.id), 'server')
     connection.start()
     if (!connection.open) throw channelsError('FST_CHANNELS_CONNECTION_CLOSED')
     return connection
@@ -139,15 +138,8 @@ export class Service {
     const resolved = this.channels.definitions.resolve(channel)
     const access = resolved?.definition.rules.access
     if (resolved === null || access === undefined) return
-    const allowed = await access({
-      channel,
-      params: resolved.params,
-      profile,
-      via: 'route',
-      connection: null,
-      ip,
-      signal
-    })
+    const { params } = resolved
+    const allowed = await access({ channel, params, profile, via: 'route', connection: null, ip, signal })
     if (allowed !== true) throw forbidden()
   }
 
@@ -204,6 +196,11 @@ export class Service {
     this.connections.add(connection)
     this.#heartbeat.add(connection)
     return connection
+  }
+
+  /** Unless a hook has joined it already: a second membership would hide the first, which nobody would ever end. */
+  #enter(connection: Connection, name: string, by: JoinedBy): void {
+    if (!connection.memberships.has(name)) this.channels.join(this.channels.expect(connection, name, by))
   }
 
   #welcome(connection: Connection): void {

@@ -52,6 +52,8 @@ export class Presence {
   }
 
   state(): PresenceState {
+    // Whoever is told of somebody new has to hear of it if they leave before the others were told.
+    for (const [id, told] of this.#told) this.#told.set(id, told ?? this.#users.get(id)?.member)
     const count = this.#users.size
     return count > NAMED_MEMBERS ? { count } : { count, members: this.members() }
   }

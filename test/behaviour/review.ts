@@ -7,6 +7,7 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import type { ChannelError, WebSocketConstructor } from '../../client/index.ts'
 import { Socket as ChannelSocket } from '../../client/index.ts'
+import { Presence } from '../../lib/channel/presence.ts'
 import { defineChannel } from '../../lib/protocol/index.ts'
 import { act, channels } from '../../plugins/index.ts'
 import { connect } from '../fixtures/raw-client.ts'
@@ -171,4 +172,31 @@ t.test('hooks that join and leave what is being joined and left change nothing t
   t.equal(app.sockets.stats().perChannel.room?.connections, 2)
   for (const client of clients) await client.close()
   t.strictSame(app.sockets.channels(), [])
+})
+
+t.test('a hook that joins a connection at its opening does not make it a member twice', async t => {
+  const { app, url } = await serve(t, { onOpen: connection => void app.sockets.join(connection, 'room') }, app => {
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  const client = await connect(`${url}/ws`)
+  t.match(await client.next('$joined'), { channel: 'room', param: { by: 'server' } })
+  t.equal(app.sockets.stats().perChannel.room?.connections, 1)
+  await client.close()
+  t.strictSame(app.sockets.channels(), [])
+})
+
+t.test('who came and left within one turn is gone for those who joined between', t => {
+  const presence = new Presence()
+  presence.add('ann', { id: 'ann', info: 1 })
+  presence.add('bob', { id: 'bob' })
+  t.equal(presence.state().count, 2)
+  presence.remove('ann')
+  presence.add('carol', { id: 'carol' })
+  presence.remove('carol')
+  t.match(presence.takeDiff(), { joins: [{ id: 'bob' }], leaves: [{ id: 'ann', info: 1 }] })
+  t.equal(presence.takeDiff(), null)
+  t.end()
 })
