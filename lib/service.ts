@@ -118,7 +118,7 @@ export class Service {
   /** From a request to a connection that has joined. @throws as `Sockets.upgrade` */
   async open(rendezvous: Rendezvous, request: OpenRequest): Promise<Connection> {
     rendezvous.assertPending()
-    assertChannelName(request.channel)
+    assertChannelName(request.channel, 'request')
     await this.#assertAccess(rendezvous, request.channel)
     this.#assertCapacity(rendezvous, request.channel)
     const connection = this.#connect(rendezvous, rendezvous.open(), request)

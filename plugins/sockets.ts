@@ -89,7 +89,7 @@ export interface Sockets<C = RegisteredContract> {
   /** As `broadcast`. Where the message names another channel, receivers see that one, and this one as `via`. */
   sendToChannel<N extends NameIn<C>>(channel: N, message: MessageTo<C, N>, options?: SendOptions): Promise<Published>
   /** Sends to all connections of a user, through the channel `user-<id>`. */
-  sendToUser(userId: string, message: OutgoingMessage, options?: SendOptions): Promise<Published>
+  sendToUser(userId: string, message: MessageTo<C, `user-${string}`>, options?: SendOptions): Promise<Published>
   /** Sends to every connection of the service, whatever channels it is in. */
   broadcastAll(message: AddressedMessage<C>, options?: SendOptions): Promise<void>
   /** Sends to one connection. Resolves to whether there is one of that id. */

@@ -29,6 +29,8 @@ export interface CloseEvent {
 /** What the channel layer keeps of a membership. */
 export interface Membership {
   readonly name: string
+  /** `joining` while it is being decided. */
+  readonly state: 'joining' | 'joined' | 'ended'
 }
 
 /** Everything a connection is made of. */
@@ -117,7 +119,7 @@ export class Connection implements Receiver {
 
   /** Names of the channels it is a member of. */
   get channels(): string[] {
-    return [...this.memberships.keys()]
+    return [...this.memberships.values()].filter(({ state }) => state === 'joined').map(({ name }) => name)
   }
 
   get paused(): boolean {

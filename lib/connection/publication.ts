@@ -13,9 +13,11 @@ export interface OutgoingMessage {
   readonly from?: string
 }
 
-/** @throws FST_CHANNELS_INVALID_CHANNEL */
-export function assertChannelName(name: unknown): asserts name is string {
-  if (typeof name !== 'string' || !isChannelName(name)) throw channelsError('FST_CHANNELS_INVALID_CHANNEL', shown(name))
+/** @throws FST_CHANNELS_INVALID_CHANNEL, with status 400 where the name is most likely made of what a stranger sent */
+export function assertChannelName(name: unknown, from: 'program' | 'request' = 'program'): asserts name is string {
+  if (typeof name === 'string' && isChannelName(name)) return
+  const error = channelsError('FST_CHANNELS_INVALID_CHANNEL', shown(name))
+  throw from === 'request' ? Object.assign(error, { statusCode: 400 }) : error
 }
 
 /**

@@ -320,6 +320,41 @@ t.test('onAction and the debug log hear how long an action took and what came of
   t.match(line, { action: 'any.channel', result: 'upgraded' })
 })
 
+t.test('an upgrade for a name that no channel can have is the request’s fault: 400, and no socket', async t => {
+  const { app, url, sockets } = await anyChannel(t)
+  const bad = { statusCode: 400, body: { code: 'FST_CHANNELS_INVALID_CHANNEL' } }
+  for (const name of ['a%20b', '%E2%80%AE', 'x%2Fy', 'x%00']) {
+    t.match(await refused(connect(`${url}/ws/${name}`)), bad, name)
+    t.equal((await app.inject(`/ws/${name}`)).statusCode, 400, name)
+  }
+  t.equal(sockets.stats().opened, 0)
+})
+
+t.test('a connection’s channels are those that it has joined, not those it waits for', async t => {
+  let decide: (allowed: boolean) => void = () => {}
+  const slow = defineChannel('slow', {})
+  const { app, url } = await serve(t, {}, app => {
+    const access = () =>
+      new Promise<boolean>(resolve => {
+        decide = resolve
+      })
+    app.sockets.serve(slow, { access })
+    app.get(
+      '/ws',
+      act('ws', async (app, ps) => void (await app.sockets.upgrade(ps, 'lobby')))
+    )
+  })
+  const client = await connect(`${url}/ws`)
+  client.send({ cmd: '$join', channel: 'slow', ref: 1 })
+  client.send({ cmd: '$presence', channel: 'lobby', ref: 2 })
+  t.match(await client.next('$nack'), { ref: 2 })
+  const connection = app.sockets.connections()[0]!
+  t.strictSame(connection.channels, ['lobby'])
+  decide(true)
+  await client.next('$joined')
+  t.strictSame(connection.channels, ['lobby', 'slow'])
+})
+
 t.test('every connection with a profile is in its user’s channel, unless told otherwise', async t => {
   const { sockets, url, enter } = await anyChannel(t)
   const odd = await enter('a', 'Jürgen/1 %')

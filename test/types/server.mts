@@ -54,6 +54,12 @@ export async function program(): Promise<void> {
   // @ts-expect-error: the event is not the named channel's
   await sockets.sendToChannel('doc-a-b', { channel: 'system', cmd: 'edited', param: { by: 'ann' } })
 
+  // A user's own channel is one of the contract's, or carries another's message.
+  await sockets.sendToUser('7', { channel: 'system', cmd: 'system-update', param: { version: 1 } })
+  // @ts-expect-error: the contract has no such event for a user
+  await sockets.sendToUser('7', { cmd: 'invoice-paid', param: {} })
+  await untyped.sendToUser('7', { cmd: 'invoice-paid', param: {} })
+
   // A parameter.
   handle.name({ team: 'a', page: 'b' })
   // @ts-expect-error: one is missing
