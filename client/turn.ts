@@ -20,8 +20,11 @@ export class Turn {
     try {
       return step()
     } finally {
-      if (this.#depth === 1) for (let notice = this.#told.shift(); notice; notice = this.#told.shift()) notice()
-      this.#depth--
+      try {
+        if (this.#depth === 1) for (let notice = this.#told.shift(); notice; notice = this.#told.shift()) notice()
+      } finally {
+        this.#depth--
+      }
     }
   }
 

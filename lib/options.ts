@@ -8,7 +8,7 @@ import type { Clock } from './protocol/clock.ts'
 export interface Limits {
   /** Largest frame from a client, in bytes; a larger one closes 1009. Default 65,536; at least 128. */
   readonly payloadBytes: number
-  /** Largest message to clients, in bytes of its frame. Default 262,144; at least 128. */
+  /** Largest message to clients, in bytes of its frame. Default 262,144; 128 to `outboxBytes`, which lowers the default. */
   readonly messageBytes: number
   /** Deepest nesting in a client's frame, the frame itself being 1. Default 32; 2 to 1,000. */
   readonly depth: number

@@ -82,7 +82,7 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
   assertOptions(options)
   assertHost(app)
   const clock = options.clock ?? systemClock
-  const limits: Limits = { ...DEFAULT_LIMITS, ...defined(options.limits ?? {}) }
+  const limits = limitsOf(defined(options.limits ?? {}))
   const times: Times = { ...DEFAULT_TIMES, ...defined(pickTimes(options)) }
   const refusals = new Refusals()
   const handshakes = new Handshakes(limits, refusals)
@@ -194,6 +194,18 @@ function originCheck(
   const bears = (request: FastifyRequest): boolean =>
     options.profile === undefined ? (cookie?.bears(request) ?? false) : request.raw.headers.cookie !== undefined
   return request => check.allows(request, bears(request))
+}
+
+/**
+ * A message that no outbox can hold would close every member of its channel.
+ * @throws FST_CHANNELS_INVALID_OPTION
+ */
+function limitsOf(given: Partial<Limits>): Limits {
+  const limits = { ...DEFAULT_LIMITS, ...given }
+  if (limits.messageBytes <= limits.outboxBytes) return limits
+  if (given.messageBytes === undefined) return { ...limits, messageBytes: limits.outboxBytes }
+  const expected = `at most limits.outboxBytes, ${limits.outboxBytes}`
+  throw channelsError('FST_CHANNELS_INVALID_OPTION', 'limits.messageBytes', expected, String(given.messageBytes))
 }
 
 function pickTimes({ heartbeatMs, handshakeTimeoutMs, closeGraceMs }: ChannelsOptions): object {

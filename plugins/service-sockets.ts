@@ -96,7 +96,8 @@ export class ServiceSockets implements Sockets<unknown> {
   }
 
   closeRequest(target: Target, reason = ''): Promise<number> {
-    const { clock, times, limits } = this.#service.parts
+    this.#service.assertReady('closeRequest')
+    const { messageBytes } = this.#service.parts.limits
     const { code, reason: closing } = closeCode('closed-by-server')
     assertClose(code, reason)
     const connections = this.#resolve(target)
@@ -105,9 +106,8 @@ export class ServiceSockets implements Sockets<unknown> {
     for (const connection of connections) {
       if (connection.kind === 'plain') {
         const message = { cmd: 'close-connection', param: { reason } }
-        connection.sendEncoded(encodeMessage(connection.route, message, limits.messageBytes), 1)
-        // A plain client closes by itself; one that does not is not waited for longer than any other.
-        clock.after(times.closeGraceMs, () => connection.close(code, closing))
+        connection.sendEncoded(encodeMessage(connection.route, message, messageBytes), 1)
+        connection.closeAfterGrace(code, closing)
       } else {
         connection.sendFrame(systemFrame('$closing', { reason: 'closed-by-server' }))
         connection.close(code, reason === '' ? closing : reason)
@@ -117,6 +117,7 @@ export class ServiceSockets implements Sockets<unknown> {
   }
 
   disconnect(target: Target, code: number = closeCode('closed-by-server').code, reason = ''): Promise<number> {
+    this.#service.assertReady('disconnect')
     assertClose(code, reason)
     const connections = this.#resolve(target)
     for (const connection of connections) connection.close(code, reason)
@@ -147,10 +148,12 @@ export class ServiceSockets implements Sockets<unknown> {
   }
 
   members(channel: string): Promise<PresenceMember[]> {
+    this.#service.assertReady('members')
     return Promise.resolve(this.#channel(channel)?.presence.members() ?? [])
   }
 
   online(userId: string): Promise<boolean> {
+    this.#service.assertReady('online')
     return Promise.resolve(this.#service.connections.countOfUser(userId) > 0)
   }
 

@@ -177,6 +177,13 @@ export class Connection implements Receiver {
     if (this.#state === 'open') this.#end(code, reason)
   }
 
+  /** @internal Gives the peer the grace to close by itself, and closes then. */
+  closeAfterGrace(code: number, reason: string): void {
+    if (this.#state !== 'open') return
+    this.#graceTimer?.cancel()
+    this.#graceTimer = this.#parts.clock.after(this.#parts.closeGraceMs, () => this.close(code, reason))
+  }
+
   /** @internal Closes and throws away what was not sent. */
   abandon(code: number, reason: string): void {
     if (this.#state === 'open') this.#end(code, reason)
@@ -199,6 +206,7 @@ export class Connection implements Receiver {
   /** From here on nothing is sent or taken any more, however long the closing handshake lasts. */
   #detach(state: 'closing' | 'closed'): void {
     this.#state = state
+    this.#graceTimer?.cancel()
     this.#outbox.close()
     this.#parts.events.detached(this)
   }

@@ -39,7 +39,7 @@ const KNOWN_FIELDS = new Set(['channel', 'cmd', 'param', 'id', 'ref', 'from', 'v
 export interface DecodeOptions {
   /** Deepest nesting of objects and arrays, the frame itself being 1. */
   readonly maxDepth: number
-  /** Refuse top-level fields that the protocol does not know. */
+  /** Refuse top-level fields that the protocol does not know, and numbers that it does not count by. */
   readonly strict: boolean
 }
 
@@ -70,14 +70,14 @@ function frameOf(value: Record<string, unknown>, strict: boolean): Frame {
     throw new FrameError('cmd must be a string of 1 to 128 characters')
   }
   if (channel !== undefined && typeof channel !== 'string') throw new FrameError('channel must be a string')
-  if (id !== undefined && !isCount(id)) throw new FrameError('id must be a positive integer')
-  if (ref !== undefined && !isCount(ref)) throw new FrameError('ref must be a positive integer')
+  if (strict && id !== undefined && !isCount(id)) throw new FrameError('id must be a positive integer')
+  if (strict && ref !== undefined && !isCount(ref)) throw new FrameError('ref must be a positive integer')
   return {
     cmd,
     ...(param === undefined ? {} : { param }),
     ...(channel === undefined ? {} : { channel }),
-    ...(id === undefined ? {} : { id }),
-    ...(ref === undefined ? {} : { ref })
+    ...(isCount(id) ? { id } : {}),
+    ...(isCount(ref) ? { ref } : {})
   }
 }
 

@@ -430,6 +430,21 @@ t.test('mistakes at boot are told at boot', async t => {
     await app.register(channels)
     await app.sockets.broadcast('early', { cmd: 'x' })
   })
+  for (const method of [
+    'members',
+    'online',
+    'disconnect',
+    'closeRequest',
+    'join',
+    'leave',
+    'broadcastAll',
+    'sendTo'
+  ] as const) {
+    await refuses('FST_CHANNELS_NOT_READY', async app => {
+      await app.register(channels)
+      await (app.sockets[method] as (...args: unknown[]) => unknown)({ user: 'x' }, 'x')
+    })
+  }
   await refuses('FST_CHANNELS_UNKNOWN_OPTION', given({ heartbeat: 1 }))
   await refuses('FST_CHANNELS_UNKNOWN_OPTION', given({ limits: { payload: 1 } }))
   await refuses('FST_CHANNELS_UNKNOWN_OPTION', given({ toString: 1 }))

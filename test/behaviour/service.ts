@@ -11,6 +11,7 @@ import {
   notFound,
   type Sockets
 } from '../../plugins/index.ts'
+import { ManualClock } from '../fixtures/clock.ts'
 import { connect, refused } from '../fixtures/raw-client.ts'
 import { as, type ServerOptions, serve, type Teardown } from '../fixtures/server.ts'
 
@@ -114,6 +115,31 @@ t.test('closeRequest asks a plain client to close and tells one of ours to stay 
   t.match(await plain.closed, { code: 4500 }, 'one that does not close is closed after the grace')
   t.match(await ours.next('$closing'), { param: { reason: 'closed-by-server' } })
   t.strictSame(await ours.closed, { code: 4500, reason: 'maintenance' })
+})
+
+t.test('a plain client that closes when asked is waited for no longer', async t => {
+  const clock = new ManualClock()
+  const { sockets, enter } = await anyChannel(t, { clock, closeGraceMs: 500 })
+  const arriving = enter('a', 'old', false)
+  while (sockets.connections().length === 0) await new Promise(resolve => setImmediate(resolve))
+  const plain = await arriving
+  const before = clock.pending
+  await sockets.closeRequest({ user: 'old' })
+  t.equal(clock.pending, before + 2, 'the grace, and the end of the turn')
+  await clock.advance(0)
+  await plain.next('close-connection')
+  await plain.close()
+  while (sockets.stats().closed < 1) await new Promise(resolve => setImmediate(resolve))
+  t.equal(clock.pending, 0)
+})
+
+t.test('a message may be as large as an outbox, and no larger', async t => {
+  const { sockets } = await anyChannel(t, { limits: { outboxBytes: 2048 } })
+  t.throws(() => sockets.broadcast('a', { cmd: 'x', param: 'y'.repeat(2048) }), {
+    code: 'FST_CHANNELS_MESSAGE_TOO_BIG'
+  })
+  const options = { limits: { outboxBytes: 2048, messageBytes: 2049 } }
+  await t.rejects(anyChannel(t, options), { code: 'FST_CHANNELS_INVALID_OPTION', message: /messageBytes.*2048.*2049/ })
 })
 
 t.test('disconnect closes a connection or all of a user’s, after what was sent before', async t => {
