@@ -343,6 +343,34 @@ t.test('onJoin and onLeave hear of every membership with its reason; onJoin that
   ])
 })
 
+t.test('a handler is told who asks, where, and when nobody waits for it any more', async t => {
+  const keys: unknown[] = []
+  let signal: AbortSignal | undefined
+  const { app, url } = await rooms(t, {
+    commands: {
+      count: () => 1,
+      say: (_param, context) => {
+        signal = context.signal
+        keys.push([context.channel, context.params.room, context.profile?.id, context.idempotencyKey])
+      }
+    }
+  })
+  const ann = await connect(`${url}/room/1`, as('ann'))
+  await ann.command('room-1', 'say', { text: 'a' })
+  const { session } = app.sockets.connections()[0]!
+  t.notOk(signal!.aborted)
+  await app.sockets.leave({ user: 'ann' }, 'room-1')
+  t.ok(signal!.aborted)
+  const plain = await connect(`${url}/room/2`, { v1: false })
+  plain.send({ cmd: 'say', param: { text: 'b' } })
+  plain.send({ cmd: 'nonsense' })
+  await plain.next('error')
+  t.strictSame(keys, [
+    ['room-1', '1', 'ann', `${session}:1`],
+    ['room-2', '2', undefined, null]
+  ])
+})
+
 t.test('commands wait for onJoin', async t => {
   let release: (() => void) | undefined
   const { url } = await rooms(t, {

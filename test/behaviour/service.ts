@@ -1,4 +1,5 @@
 import diagnostics from 'node:diagnostics_channel'
+import { createRequire } from 'node:module'
 import t from 'tap'
 import { defineChannel, Type } from '../../lib/protocol/index.ts'
 import {
@@ -441,4 +442,120 @@ t.test('a contract of events alone types and checks what the server sends', asyn
   await sockets.broadcast('news', { cmd: 'headline', param: 'rain' })
   t.match(await ann.next('headline'), { param: 'rain' })
   t.match(await ann.request('$join', 'elsewhere'), { param: { code: 'unknown-channel' } })
+})
+
+t.test('the cookie that signIn sets is who a browser is, and signOut takes it back', async t => {
+  const secret = 'a secret of at least thirty-two characters'
+  const { app, url } = await serve(t, { cookie: { secret } }, app => {
+    app.post(
+      '/login',
+      act('login', async (app, _ps, { reply }) => void app.sockets.signIn(reply, { id: 'ann', name: 'Ann' }))
+    )
+    app.post(
+      '/logout',
+      act('logout', async (app, _ps, { reply }) => void app.sockets.signOut(reply))
+    )
+    app.get(
+      '/me',
+      act('me', async (_app, ps) => ({ me: ps.profile }))
+    )
+    app.get(
+      '/ws',
+      act('ws', async (app, ps) => void (await app.sockets.upgrade(ps, 'a')))
+    )
+  })
+  const login = await app.inject({ method: 'POST', url: '/login' })
+  t.equal(login.statusCode, 204)
+  const cookie = String(login.headers['set-cookie']).split(';')[0]!
+  t.strictSame((await app.inject({ url: '/me', headers: { cookie } })).json(), { me: { id: 'ann', name: 'Ann' } })
+  t.strictSame((await app.inject('/me')).json(), { me: null })
+  const client = await connect(`${url}/ws`, { headers: { cookie, origin: url } })
+  const [connection] = app.sockets.connections() as [Connection]
+  t.strictSame(connection.profile, { id: 'ann', name: 'Ann' })
+  t.equal(app.sockets.connection(connection.id), connection)
+  t.match(await refused(connect(`${url}/ws`, { headers: { cookie, origin: 'https://evil.example' } })), {
+    statusCode: 403,
+    body: { code: 'FST_CHANNELS_ORIGIN_REFUSED' }
+  })
+  t.match(
+    await refused(connect(`${url}/ws`, { headers: { cookie } })),
+    { statusCode: 403 },
+    'a cookie without an Origin'
+  )
+  const logout = await app.inject({ method: 'POST', url: '/logout', headers: { cookie } })
+  t.match(logout.headers['set-cookie'], /^channels=;.*(Max-Age=0|Expires=Thu, 01 Jan 1970)/)
+  await client.close()
+})
+
+t.test('act holds parameters and query against its schemas before the action runs', async t => {
+  const seen: unknown[] = []
+  const { app, url } = await serve(t, {}, app => {
+    const params = Type.Object({ room: Type.String({ pattern: '^[a-z]+$' }) })
+    const query = Type.Object({ page: Type.Integer({ minimum: 1 }) })
+    app.get(
+      '/rooms/:room',
+      act('room.page', { params, query }, async (app, ps) => {
+        const { room } = ps.params
+        seen.push([room, ps.query.page + 1])
+        await app.sockets.upgrade(ps, `room-${room}`)
+      })
+    )
+    app.get(
+      '/only/:room',
+      act('only', { params }, async (_app, ps) => ps.params.room)
+    )
+    app.get(
+      '/query',
+      act('query', { query }, async (_app, ps) => ({ page: ps.query.page }))
+    )
+  })
+  t.match(await refused(connect(`${url}/rooms/A1?page=1`)), { statusCode: 400, body: { code: 'FST_ERR_VALIDATION' } })
+  t.match(await refused(connect(`${url}/rooms/a`)), { statusCode: 400 })
+  t.strictSame(seen, [])
+  await (await connect(`${url}/rooms/a?page=2`)).next('$joined')
+  t.strictSame(seen, [['a', 3]])
+  t.equal((await app.inject('/only/a')).body, 'a')
+  t.equal((await app.inject('/only/1')).statusCode, 400)
+  t.strictSame((await app.inject('/query?page=4')).json(), { page: 4 })
+})
+
+t.test('where ws itself refuses the handshake the action is told, and the client has its answer', async t => {
+  let told: unknown
+  const { app, url } = await serve(t, {}, app => {
+    app.get(
+      '/ws',
+      act('ws', async (app, ps) => {
+        await app.sockets.upgrade(ps, 'a').catch(error => {
+          told = error
+          throw error
+        })
+      })
+    )
+  })
+  app.websocketServer.close()
+  t.match(await refused(connect(`${url}/ws`)), { statusCode: 503 })
+  t.match(told, { code: 'FST_CHANNELS_SOCKET_GONE' })
+  t.match(app.sockets.stats(), { opened: 0, pendingHandshakes: 0 })
+})
+
+t.test('a version of @fastify/websocket that a stranger could end is refused at boot', async t => {
+  const manifest = createRequire(import.meta.url)('@fastify/websocket/package.json') as { version: string }
+  const { version } = manifest
+  t.teardown(() => {
+    manifest.version = version
+  })
+  for (const old of ['11.3.5', '11.2.9', '10.9.9']) {
+    manifest.version = old
+    await t.rejects(
+      serve(t, {}, () => {}),
+      { code: 'FST_CHANNELS_WEBSOCKET_TOO_OLD', message: new RegExp(old) }
+    )
+  }
+  for (const fine of ['11.3.6', '11.4.0', '12.0.0']) {
+    manifest.version = fine
+    await t.resolves(
+      serve(t, {}, () => {}),
+      fine
+    )
+  }
 })

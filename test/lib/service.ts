@@ -1,9 +1,11 @@
+import { EventEmitter } from 'node:events'
 import t from 'tap'
 import type { ChannelRules } from '../../lib/channel/rules.ts'
 import type { Subscription } from '../../lib/channel/subscription.ts'
 import type { Connection, ConnectionKind } from '../../lib/connection/connection.ts'
 import { encodeText } from '../../lib/connection/frame.ts'
 import { Lane } from '../../lib/connection/lane.ts'
+import { WebSocketTransport } from '../../lib/connection/websocket.ts'
 import { TokenBucket } from '../../lib/inbound/rate-limit.ts'
 import { Sequence } from '../../lib/inbound/sequence.ts'
 import type { Logger } from '../../lib/log.ts'
@@ -452,4 +454,13 @@ t.test('text of strangers is made safe for logs', async t => {
   t.equal(loggable('plain'), 'plain')
   t.equal(loggable('a\r\nb\u0085c\u2028d\u202ee\u2066f\u007f'), 'a\ufffd\ufffdb\ufffdc\ufffdd\ufffde\ufffdf\ufffd')
   t.equal(loggable('x'.repeat(300)).length, 256)
+})
+
+t.test('a link that died before anybody listened is reported at once', async t => {
+  const ws = Object.assign(new EventEmitter(), { protocol: '', pause: noop, resume: noop })
+  const transport = new WebSocketTransport(ws as never, {} as never)
+  ws.emit('close', 1006, Buffer.from(''))
+  const codes: number[] = []
+  transport.start({ text: noop, binary: noop, control: noop, violated: noop, closed: code => void codes.push(code) })
+  t.strictSame(codes, [1006])
 })

@@ -1,0 +1,34 @@
+import t from 'tap'
+import { interleave } from '../fixtures/interleaving.ts'
+import type { Promised } from '../fixtures/witness.ts'
+import { PROMISES } from '../fixtures/witness.ts'
+
+/** `SEED=… npx tap run test/behaviour/interleavings.ts` repeats one story, `RUNS=…` plays more of them. */
+const { SEED, RUNS = '300' } = process.env
+const first = Number(SEED ?? Math.floor(Math.random() * 2 ** 31))
+const runs = SEED === undefined ? Number(RUNS) : 1
+
+/** Complaints that are shown of each promise: one broken promise tends to break many stories. */
+const SHOWN = 5
+
+t.test('whatever hooks and clients do at once, the promises are kept', async t => {
+  const complaints = new Map<Promised, string[]>()
+  let seed = first
+  const complain = (broken: Promised, what: string): void => {
+    complaints.set(broken, [...(complaints.get(broken) ?? []), `SEED=${seed} ${what}`])
+  }
+  const unhandled = (error: unknown): void => complain('failures', `unhandled: ${error}`)
+  process.on('unhandledRejection', unhandled)
+  t.teardown(() => process.off('unhandledRejection', unhandled))
+
+  for (; seed < first + runs; seed++) {
+    await interleave(seed, complain).catch(error => complain('failures', String(error)))
+    // A clock that stands still never leaves the queue of promises, and only after it is a rejection found unhandled.
+    await new Promise(resolve => setImmediate(resolve))
+  }
+
+  t.comment(`seeds ${first} to ${seed - 1}`)
+  for (const [promised, title] of Object.entries(PROMISES)) {
+    t.strictSame((complaints.get(promised as Promised) ?? []).slice(0, SHOWN), [], title)
+  }
+})
