@@ -153,7 +153,9 @@ export class Channels {
   }
 
   replyEncoded(subscription: Subscription, encoded: Uint8Array): void {
-    if (subscription.channel === null) subscription.connection.sendEncoded(encoded, 1)
-    else subscription.channel.reply(subscription, encoded)
+    // A member that left and came back while its command ran is owed what the command published there.
+    const channel = subscription.channel ?? this.#byName.get(subscription.name)
+    if (channel === undefined) subscription.connection.sendEncoded(encoded, 1)
+    else channel.reply(subscription, encoded)
   }
 }

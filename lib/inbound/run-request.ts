@@ -45,6 +45,8 @@ function join(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name
   subscription.lane.run(async () => {
     try {
       await decide(dispatcher, subscription, access, resolved.params)
+      // Ended after the rule had allowed it and before its answer came here.
+      if (subscription.state === 'ended') throw new Refusal('not-joined')
       channels.join(subscription, ref)
     } catch (error) {
       refuseJoin(dispatcher, subscription, ref, error)
