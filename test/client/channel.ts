@@ -3,6 +3,9 @@ import t from 'tap'
 import { settle } from '../fixtures/clock.ts'
 import { outcome, Stage } from '../fixtures/fake-socket.ts'
 
+// The same in every run, so that a failure is of the change at hand.
+fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
+
 t.test('a joined channel hears its events, typed by name and with the whole message', async t => {
   const stage = new Stage()
   const room = stage.socket.join('chat-room-:room', { room: '4/2-b' })

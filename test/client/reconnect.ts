@@ -6,6 +6,9 @@ import type { FetchLike } from '../../client/transport.ts'
 import { settle } from '../fixtures/clock.ts'
 import { Stage } from '../fixtures/fake-socket.ts'
 
+// The same in every run, so that a failure is of the change at hand.
+fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
+
 t.test('the backoff is full jitter under a bound that doubles and is capped', async t => {
   const bounds = fc.record({ minMs: fc.integer({ min: 1, max: 5000 }), maxMs: fc.integer({ min: 1, max: 60_000 }) })
   const random = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })

@@ -20,6 +20,9 @@ import {
 } from '../../lib/protocol/index.ts'
 import { decodeFrame, encodeFrame } from '../../lib/protocol/message.ts'
 
+// The same in every run, so that a failure is of the change at hand.
+fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
+
 const strict = { maxDepth: 32, strict: true }
 
 t.test('a frame is read as it was written, whatever its param', async () => {
