@@ -17,7 +17,11 @@ export async function signInRoutes(app: FastifyInstance): Promise<void> {
     act('demo.login', async (app, { profile }, { request, reply }) => {
       const name = field(request, 'name', NAME_LENGTH, false)
       const id = name.normalize('NFKC').toLowerCase()
-      if (!isUserId(id)) return reply.code(400).type('text/html').send(signInPage(name, 'Please choose another name.'))
+      if (!isUserId(id))
+        return reply
+          .code(400)
+          .type('text/html')
+          .send(signInPage(name, problemWith(name)))
       if (profile !== null) endLogin(app, profile)
       app.sockets.signIn(reply, { id, name, login: randomUUID() })
       return reply.redirect('/', 303)
@@ -39,6 +43,11 @@ function endLogin({ sockets }: FastifyInstance, { login }: DemoProfile): void {
   for (const connection of sockets.connections()) {
     if (connection.profile?.login === login) void sockets.disconnect(connection, SIGNED_OUT, 'signed-out')
   }
+}
+
+function problemWith(name: string): string {
+  if (name === '') return 'Please write a name.'
+  return 'Please choose another name: a shorter one, or one without invisible characters.'
 }
 
 /** Whether a user of that id can have a channel: a name's length has a bound, and some characters take nine bytes in it. */
