@@ -7,14 +7,19 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { gzipSync } from 'node:zlib'
 import { isCI } from './services.mjs'
 
 const VERSIONS = ['22', '24', '26']
 
+/** What a page without a bundler loads, and how many bytes of it, gzipped, are promised. */
+const CLIENT = 'dist/browser/client.min.js'
+const MAX_CLIENT_BYTES = 6144
+
 /** All that the tarball may hold, and what it has to. */
 const ALLOWED =
   /^(dist\/.+\.(js|d\.ts|js\.map)|docs\/.+|(package\.json|README\.md|LICENSE|CHANGELOG\.md|SECURITY\.md))$/
-const REQUIRED = ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md', 'dist/browser/client.min.js']
+const REQUIRED = ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'SECURITY.md', CLIENT]
 
 const quiet = ['--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
 const run = promisify(execFile)
@@ -49,6 +54,9 @@ async function pack() {
   const wrong = paths.filter(path => !ALLOWED.test(path)).map(path => `${path} does not belong there`)
   const missing = REQUIRED.filter(path => !paths.includes(path)).map(path => `${path} is missing`)
   if (wrong.length + missing.length > 0) report([...wrong, ...missing].join('\n'))
+  const gzipped = gzipSync(readFileSync(join(root, CLIENT)), { level: 9 }).length
+  if (gzipped > MAX_CLIENT_BYTES)
+    report(`${CLIENT} has ${gzipped} bytes gzipped; at most ${MAX_CLIENT_BYTES} are promised`)
   return join(folder, packed.filename)
 }
 
