@@ -4,11 +4,12 @@ import { strict as assert } from 'node:assert'
 import fastify from 'fastify'
 import channels, { act, unauthorized } from 'fastify-channels'
 
+const { COOKIE_SECRET = '', OLD_COOKIE_SECRET } = process.env
 const app = fastify()
 await app.register(channels, {
   cookie: {
     // The first one signs, all of them verify: put a new secret in front, take the old one out later.
-    secret: [process.env.COOKIE_SECRET ?? '', process.env.OLD_COOKIE_SECRET ?? ''],
+    secret: OLD_COOKIE_SECRET ? [COOKIE_SECRET, OLD_COOKIE_SECRET] : COOKIE_SECRET,
     maxAgeSeconds: 24 * 60 * 60,
     sameSite: 'strict'
   }
