@@ -47,6 +47,8 @@ function join(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name
       await decide(dispatcher, subscription, access, resolved.params)
       // Ended after the rule had allowed it and before its answer came here.
       if (subscription.state === 'ended') throw new Refusal('not-joined')
+      // In the turn of the join, so that no two of them take the last place.
+      if (!channels.hasRoom(name)) throw new Refusal('channel-full')
       channels.join(subscription, ref)
     } catch (error) {
       refuseJoin(dispatcher, subscription, ref, error)
@@ -86,7 +88,7 @@ async function decide(
   access: NonNullable<ChannelRules['access']>,
   params: Readonly<Record<string, string>>
 ): Promise<void> {
-  const { channels, clock, accessTimeoutMs } = dispatcher.parts
+  const { clock, accessTimeoutMs } = dispatcher.parts
   const { connection, name, signal } = subscription
   const { profile, ip } = connection
   const timer = clock.after(accessTimeoutMs, () => subscription.abort(new Refusal('timeout')))
@@ -101,7 +103,6 @@ async function decide(
     const asked = access({ channel: name, params, profile, via: 'client', connection, ip, signal })
     const allowed = await Promise.race([asked, given])
     if (allowed !== true) throw new Refusal('forbidden')
-    if (!channels.hasRoom(name)) throw new Refusal('channel-full')
   } finally {
     timer.cancel()
   }

@@ -390,6 +390,9 @@ t.test('commands wait for onJoin', async t => {
 
 t.test('a channel has limits of its own: connections and commands a second', async t => {
   const { url } = await rooms(t, { limits: { connections: 1, messagesPerSecond: 2 } })
+  const crowd = await Promise.all(Array.from({ length: 5 }, () => connect(`${url}/connect`)))
+  const answers = await Promise.all(crowd.map(client => client.request('$join', 'room-2')))
+  t.equal(answers.filter(({ cmd }) => cmd === '$joined').length, 1, 'no two take the last place')
   const ann = await connect(`${url}/room/1`)
   t.match(await refused(connect(`${url}/room/1`)), { statusCode: 503, body: { code: 'FST_CHANNELS_CHANNEL_FULL' } })
   const other = await connect(`${url}/connect`)
