@@ -23,7 +23,7 @@ const ERRORS = {
     'act("%s") was declared before fastify-channels was ready: `await app.register(channels)` first, in the same or an outer context'
   ],
   FST_CHANNELS_NOT_READY: [500, 'app.sockets.%s was used before the app was ready: `await app.ready()` first'],
-  FST_CHANNELS_ALREADY_SERVED: [500, 'Channel pattern "%s" is served already, or claims the same names as "%s"'],
+  FST_CHANNELS_ALREADY_SERVED: [500, 'Channel pattern "%s" cannot be served: %s'],
   FST_CHANNELS_SERVE_TOO_LATE: [500, 'Channel pattern "%s" must be served before the app is ready'],
   FST_CHANNELS_INVALID_CONTRACT: [500, 'Contract of "%s": %s'],
 
@@ -46,7 +46,7 @@ const ERRORS = {
   FST_CHANNELS_INVALID_REPLY: [500, 'The reply of command "%s" breaks its schema at %s: %s'],
   FST_CHANNELS_INVALID_CLOSE: [
     500,
-    'Invalid close %s: code 1000, 1001, 1008, 1011–1013 or 4000–4999, reason at most 123 bytes'
+    'Invalid close %s: code 1000, 1001, 1003, 1008, 1011–1013 or 4000–4999, reason at most 123 bytes'
   ],
   FST_CHANNELS_INVALID_PROFILE: [500, 'A profile needs an id that is a non-empty string of at most 128 characters: %s'],
   FST_CHANNELS_NO_COOKIE: [

@@ -1,9 +1,15 @@
-/** The part of a Fastify logger that we use. */
+/** Logs an object and a sentence, or a sentence alone. */
+export interface LogFunction {
+  (details: object, message?: string): void
+  (message: string): void
+}
+
+/** The part of a Fastify logger that every logger of Fastify's has. */
 export interface Logger {
-  error(details: object, message: string): void
-  warn(details: object, message: string): void
-  info(details: object, message: string): void
-  debug(details: object, message: string): void
+  readonly error: LogFunction
+  readonly warn: LogFunction
+  readonly info: LogFunction
+  readonly debug: LogFunction
   child(bindings: Record<string, unknown>): Logger
 }
 

@@ -9,7 +9,7 @@ import type { FastifyInstance } from 'fastify'
  */
 export async function serveClient(app: FastifyInstance, path: string): Promise<void> {
   const file = createRequire(import.meta.url).resolve('fastify-channels/client.min.js')
-  const text = (await readFile(file, 'utf8')).replace(/^\/\/# sourceMappingURL=.*$/m, '')
+  const text = await readFile(file, 'utf8')
   const etag = `"${createHash('sha256').update(text).digest('base64url').slice(0, 22)}"`
   app.get(path, (request, reply) => {
     reply.header('etag', etag).header('cache-control', 'no-cache').header('x-content-type-options', 'nosniff')

@@ -2,11 +2,11 @@
 export type {
   AccessRequest,
   ChannelLimits,
-  ChannelRules,
   CommandContext,
   CommandHandler,
   JoinEvent,
-  LeaveEvent
+  LeaveEvent,
+  RulesFor as ChannelRules
 } from '../lib/channel/rules.ts'
 export type { CloseEvent, Connection, ConnectionKind } from '../lib/connection/connection.ts'
 export type { OutgoingMessage } from '../lib/connection/publication.ts'

@@ -1,3 +1,4 @@
+import { Type } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
 import type { Channel } from '../lib/channel/channel.ts'
 import type { ChannelRules, RulesFor } from '../lib/channel/rules.ts'
@@ -7,6 +8,7 @@ import type { OutgoingMessage } from '../lib/connection/publication.ts'
 import { assertChannelName, encodeMessage } from '../lib/connection/publication.ts'
 import { meetingOf } from '../lib/connection/rendezvous.ts'
 import { channelsError, shown } from '../lib/errors.ts'
+import { assertKeys } from '../lib/options.ts'
 import { compilePattern, userChannel } from '../lib/protocol/channel-name.ts'
 import { closeCode } from '../lib/protocol/close-code.ts'
 import type { AnyChannel } from '../lib/protocol/contract.ts'
@@ -50,9 +52,11 @@ export class ServiceSockets implements Sockets<unknown> {
     pageState: AnyPageState,
     channel: string,
     metadata: Readonly<Record<string, unknown>>,
-    { onMessage, userChannel }: UpgradeOptions
+    options: UpgradeOptions
   ): Promise<Connection> {
     this.#service.assertReady('upgrade')
+    assertKeys('options.', options, UPGRADE_OPTIONS)
+    const { onMessage, userChannel } = options
     const rendezvous = meetingOf(pageState)
     if (rendezvous === undefined) throw channelsError('FST_CHANNELS_FOREIGN_PAGE_STATE')
     return this.#service.open(rendezvous, { channel, metadata, onMessage, userChannel })
@@ -215,13 +219,18 @@ export class ServiceSockets implements Sockets<unknown> {
     )
   }
 
-  #except({ except }: SendOptions = {}): ReadonlySet<Connection> {
+  #except(options: SendOptions = {}): ReadonlySet<Connection> {
+    assertKeys('options.', options, SEND_OPTIONS)
+    const { except } = options
     if (except === undefined) return NOBODY
     const targets = Array.isArray(except) ? (except as readonly Target[]) : [except as Target]
     return new Set(targets.flatMap(target => this.#resolve(target)))
   }
 }
 
+// A misspelt `except` would send to everybody.
+const SEND_OPTIONS = { except: Type.Unknown() }
+const UPGRADE_OPTIONS = { onMessage: Type.Function([], Type.Unknown()), userChannel: Type.Boolean() }
 const NOBODY: ReadonlySet<Connection> = new Set()
 
 function handleOf(sockets: ServiceSockets, { pattern }: AnyChannel): ChannelHandle {

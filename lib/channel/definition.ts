@@ -5,6 +5,7 @@ import type { AnyChannel, ChannelDefinition } from '../protocol/contract.ts'
 import { assertDistinct, canonicalContract, eventSchema } from '../protocol/contract.ts'
 import { Schema } from '../schema.ts'
 import type { ChannelRules } from './rules.ts'
+import { assertRules } from './rules.ts'
 
 /** A channel pattern with its rules, compiled. */
 export class Definition {
@@ -14,8 +15,9 @@ export class Definition {
   readonly #events = new Map<string, Schema>()
   readonly #presence: Schema | null
 
-  /** @throws FST_CHANNELS_INVALID_CONTRACT */
+  /** @throws FST_CHANNELS_INVALID_CONTRACT, FST_CHANNELS_UNKNOWN_OPTION, FST_CHANNELS_INVALID_OPTION */
   constructor(channel: ChannelDefinition, rules: ChannelRules) {
+    assertRules(rules)
     this.channel = channel
     this.pattern = compilePattern(channel.pattern)
     this.rules = rules

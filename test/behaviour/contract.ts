@@ -442,6 +442,19 @@ t.test('a contract that cannot hold fails at boot', async t => {
     bad.forEach(([schema, message], i) => {
       t.throws(() => served(`bad${i}-:a`, schema), { code: 'FST_CHANNELS_INVALID_CONTRACT', message })
     })
+    const misspelt = { acess: () => false } as never
+    const unknown = { code: 'FST_CHANNELS_UNKNOWN_OPTION', message: /rules\.acess.*access/ }
+    t.throws(() => sockets.serve(defineChannel('r-:a', {}), misspelt), unknown)
+    t.throws(() => sockets.serve(defineChannel('r-:a', {}), { limits: { connection: 1 } } as never), {
+      code: 'FST_CHANNELS_UNKNOWN_OPTION'
+    })
+    t.throws(() => sockets.serve(defineChannel('r-:a', {}), { presence: 'yes' } as never), {
+      code: 'FST_CHANNELS_INVALID_OPTION',
+      message: /boolean or function/
+    })
+    t.throws(() => sockets.serve(defineChannel('r-:a', {}), { limits: { connections: -1 } }), {
+      code: 'FST_CHANNELS_INVALID_OPTION'
+    })
     sockets.serve(defineChannel('x-:a', {}), {})
     t.throws(() => sockets.serve(defineChannel('x-:b', {}), {}), { code: 'FST_CHANNELS_ALREADY_SERVED' })
     t.throws(() => sockets.serve(room, {} as never), { code: 'FST_CHANNELS_INVALID_CONTRACT', message: /no handler/ })

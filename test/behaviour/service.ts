@@ -186,6 +186,7 @@ t.test('a mistake in the program is thrown where it is made, with a code, and no
     ['FST_CHANNELS_UNSERIALISABLE', () => sockets.broadcast('a', { cmd: 'x', param: () => {} })],
     ['FST_CHANNELS_UNSERIALISABLE', () => sockets.broadcast('a', { cmd: 'x', param: deep })],
     ['FST_CHANNELS_MESSAGE_TOO_BIG', () => sockets.broadcast('a', { cmd: 'x', param: 'y'.repeat(200) })],
+    ['FST_CHANNELS_UNKNOWN_OPTION', () => sockets.broadcast('a', { cmd: 'x' }, { exept: { user: 'ann' } } as never)],
     ['FST_CHANNELS_INVALID_CLOSE', () => sockets.disconnect({ user: 'ann' }, 1006)],
     ['FST_CHANNELS_INVALID_CLOSE', () => sockets.disconnect({ user: 'ann' }, 3000)],
     ['FST_CHANNELS_INVALID_CLOSE', () => sockets.disconnect({ user: 'ann' }, 4000.5)],

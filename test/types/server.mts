@@ -101,6 +101,8 @@ export async function program(): Promise<void> {
   // @ts-expect-error: presence tells a name
   const rules: ChannelRules<typeof document> = { presence: () => ({ age: 4 }) }
   void rules
+  const whole: ChannelRules<typeof document> = { commands: { edit: () => {}, count: () => 3 } }
+  sockets.serve(document, whole)
   sockets.serve(system, {})
 
   // Without a contract every name and every message goes.
