@@ -232,11 +232,13 @@ t.test('both ends notice a link that goes silent', async t => {
   const closes: number[] = []
   const { url } = await start(t, { said: [], holding: [] }, 0, {
     heartbeatMs: 200,
+    // The client, which is not told of the server's close either, shall find out by itself.
+    closeGraceMs: 1000,
     onClose: (_connection, { code }) => void closes.push(code)
   })
   const proxy = await startProxy(t, Number(new URL(url).port))
   const socket = open(t, `http://127.0.0.1:${proxy.port}/ws/connect`, 'ann', {
-    silentSlackMs: 400,
+    silentSlackMs: 100,
     connectTimeoutMs: 1000
   })
   await heard(socket, '$open')
