@@ -78,7 +78,7 @@ export class Guard {
     const answer = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage
     if (answer === undefined || answer === null) return
     const kill = (): void => {
-      if (this.#waiting.has(socket)) socket.destroySoon()
+      if (this.#waiting.has(socket)) socket.end(() => socket.destroy())
     }
     if (answer.writableFinished) kill()
     else answer.once('finish', () => this.#clock.soon(kill))

@@ -191,7 +191,9 @@ type Refused = 'FST_CHANNELS_ORIGIN_REFUSED' | 'FST_CHANNELS_BAD_HANDSHAKE' | 'F
 
 /** What ws would refuse after the action had run is refused before; null where it is well. */
 function faultOf({ headers }: FastifyRequest): Refused | null {
-  const { upgrade, 'sec-websocket-key': key, 'sec-websocket-version': version } = headers
+  const { upgrade, 'sec-websocket-key': key } = headers
+  // A number in what injectWS of @fastify/websocket makes up.
+  const version = String(headers['sec-websocket-version'])
   if (upgrade?.toLowerCase() !== 'websocket' || typeof key !== 'string' || !KEY.test(key) || version !== '13') {
     return 'FST_CHANNELS_BAD_HANDSHAKE'
   }

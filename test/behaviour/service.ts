@@ -1,5 +1,6 @@
 import diagnostics from 'node:diagnostics_channel'
 import { createRequire } from 'node:module'
+import { fastify } from 'fastify'
 import t from 'tap'
 import { defineChannel, Type } from '../../lib/protocol/index.ts'
 import {
@@ -7,6 +8,7 @@ import {
   act,
   type CloseEvent,
   type Connection,
+  channels,
   echo,
   log,
   notFound,
@@ -14,7 +16,7 @@ import {
 } from '../../plugins/index.ts'
 import { ManualClock } from '../fixtures/clock.ts'
 import { connect, refused } from '../fixtures/raw-client.ts'
-import { as, type ServerOptions, serve, type Teardown } from '../fixtures/server.ts'
+import { as, headerProfile, type ServerOptions, serve, type Teardown } from '../fixtures/server.ts'
 
 /** A server whose one route joins the channel that the path names. */
 async function anyChannel(t: Teardown, options: ServerOptions = {}) {
@@ -559,4 +561,30 @@ t.test('a version of @fastify/websocket that a stranger could end is refused at 
       fine
     )
   }
+})
+
+t.test('injectWS works: an application can test its sockets without a port', async t => {
+  const app = fastify()
+  t.teardown(() => app.close())
+  await app.register(channels, { onMessage: echo, profile: headerProfile })
+  app.get(
+    '/ws/:channel',
+    act('ws', async (app, ps) => void (await app.sockets.upgrade(ps, ps.requestString('channel'))))
+  )
+  await app.ready()
+  const heard: Array<(text: string) => void> = []
+  const next = () => new Promise<string>(resolve => heard.push(resolve))
+  const first = next()
+  const ws = await app.injectWS('/ws/a', as('ann'), {
+    onInit: ws => ws.on('message', data => heard.shift()?.(String(data)))
+  })
+  await app.sockets.broadcast('a', { cmd: 'hi' })
+  t.equal(await first, '{"channel":"a","cmd":"hi"}')
+  const second = next()
+  ws.send('{"cmd":"echoed","param":2}')
+  t.equal(await second, '{"channel":"a","cmd":"echoed","param":2}')
+  t.equal(await app.sockets.online('ann'), true)
+  ws.terminate()
+  await t.rejects(app.injectWS('/ws/a%20b'), { message: /400/ })
+  await t.rejects(app.injectWS('/nowhere'), { message: /404/ })
 })
