@@ -16,12 +16,13 @@ export function acceptForms(app: FastifyInstance): void {
 }
 
 /**
- * A field of a posted form, trimmed.
+ * A field of a posted form, or of the JSON that a script posts, trimmed.
  * @throws 400 where it is too long, or empty and required
  */
 export function field(request: FastifyRequest, name: string, maxLength: number, required = true): string {
   const { body } = request
-  const value = body instanceof URLSearchParams ? (body.get(name) ?? '').trim() : ''
+  const given = body instanceof URLSearchParams ? body.get(name) : Object(body)[name]
+  const value = typeof given === 'string' ? given.trim() : ''
   if (required && value === '') throw badRequest(`"${name}" is missing`)
   if (value.length > maxLength) throw badRequest(`"${name}" may have ${maxLength} characters`)
   return value

@@ -152,6 +152,25 @@ function story(browser: Browser, demo: Demo): void {
     t.equal((await nina.context.request.get(`${demo.url}/ws/chat/staff`)).status(), 403)
   })
 
+  t.test(
+    'forms are taken from scripts as well: urlencoded or as JSON, and with an error that says what is wrong',
+    async t => {
+      const post = (path: string, headers: Record<string, string>, body: string) =>
+        fetch(`${demo.url}${path}`, { method: 'POST', headers, body, redirect: 'manual' })
+      const form = { 'content-type': 'application/x-www-form-urlencoded' }
+      const json = { 'content-type': 'application/json' }
+      t.equal((await post('/login', form, 'name=frank')).status, 303)
+      const login = await post('/login', json, JSON.stringify({ name: 'frank' }))
+      t.equal(login.status, 303)
+      const cookie = String(login.headers.get('set-cookie')).split(';')[0]!
+      const note = JSON.stringify({ title: 'Hi', message: 'There' })
+      t.equal((await post('/notify', { ...json, cookie }, note)).status, 204)
+      t.equal((await post('/notify', json, note)).status, 401)
+      t.equal((await post('/notify', { ...json, cookie }, '{"title":7}')).status, 400)
+      t.equal((await post('/notify', { ...json, cookie }, 'null')).status, 400)
+    }
+  )
+
   t.test('a page of another origin gets no socket, though the browser sends the cookie along', async t => {
     const ivan = await signIn(t, 'Ivan')
     const elsewhere = createServer((_request, response) => {
