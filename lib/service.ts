@@ -68,7 +68,7 @@ export class Service {
   readonly #dispatcher: Dispatcher
   readonly #heartbeat: Heartbeat
   readonly #startedAt: number
-  /** Of connections that have closed. */
+  /** Of connections that take no more part, whether or not their links are gone. */
   readonly #past = new Traffic()
   #contractHash: string | null = null
   #onEmpty: (() => void) | null = null
@@ -231,11 +231,11 @@ export class Service {
     this.#heartbeat.remove(connection)
     this.#dispatcher.close(connection)
     this.channels.leaveAll(connection)
+    this.#past.add(connection.traffic)
   }
 
   #closed(connection: Connection, event: CloseEvent): void {
     this.connections.release(connection)
-    this.#past.add(connection.traffic)
     connection.logger.debug({ code: event.code, reason: event.reason, clean: event.clean }, 'connection closed')
     this.#observer.closed(connection, event)
     if (this.connections.links === 0) this.#onEmpty?.()

@@ -70,7 +70,7 @@ type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : never) : never
 const optionsAreListed: Same<keyof ChannelsOptions, OptionName> = true
 void optionsAreListed
 
-/** Below it one reset handshake ends the process (reliability: uncaught ECONNRESET). */
+/** Below it a handshake that is reset while a hook runs ends the process, by an uncaught ECONNRESET. */
 const WEBSOCKET_FLOOR = [11, 3, 6] as const
 
 /** How much longer than a handshake an upgrade request may live that no action answers. */

@@ -148,6 +148,8 @@ t.test('a reader that stops is closed 4000 when its outbox is full, and nobody e
     )
   }
   t.notOk(peers[1]!.transport.destroyed)
+  const sent = peers.reduce((sum, { connection }) => sum + connection.traffic.messagesOut, 0)
+  t.equal(service.stats().messagesOut, sent, 'what a closing connection was sent counts on')
   await clock.advance(500)
   t.ok(peers[1]!.transport.destroyed, 'it does not answer the close and is dropped after the grace')
   t.equal(service.stats().refusals.slow, 1)
