@@ -105,16 +105,19 @@ export class Dispatcher {
   }
 
   #route(connection: Connection, inbox: Inbox, frame: Frame, bytes: number): void {
-    const { cmd, id, ref } = frame
-    if (cmd === '$pong') return
-    const channel = frame.channel ?? connection.route
-    const at = { channel, ...(id === undefined ? {} : { id }), ...(ref === undefined ? {} : { ref }) }
+    if (frame.cmd === '$pong') return
+    const addressed = { ...frame, channel: frame.channel ?? connection.route }
     try {
-      if (cmd.startsWith('$')) runRequest(this, connection, inbox, { ...frame, channel })
-      else runCommand(this, connection, inbox, { ...frame, channel }, bytes)
+      if (frame.cmd.startsWith('$')) runRequest(this, connection, inbox, addressed)
+      else runCommand(this, connection, inbox, addressed, bytes)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
-      this.nack(connection, at, error)
+      const { channel, id, ref } = addressed
+      this.nack(
+        connection,
+        { channel, ...(id === undefined ? {} : { id }), ...(ref === undefined ? {} : { ref }) },
+        error
+      )
     }
   }
 

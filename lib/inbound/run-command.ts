@@ -32,21 +32,24 @@ export function runCommand(
   frame: CommandFrame,
   bytes: number
 ): void {
-  const { channel } = frame
   const id = connection.kind === 'plain' ? undefined : frame.id
   if (connection.kind !== 'plain') takeId(inbox, id)
   const subscription = admit(dispatcher, connection, inbox, frame, bytes)
-  const at = { channel, ...(frame.id === undefined ? {} : { id: frame.id }) }
   subscription.lane.run(() => {
     const outcome = execute(dispatcher, subscription, inbox, frame, id)
     const settle = (result: Result): void => {
       dispatcher.done(inbox)
-      if (result instanceof Refusal) dispatcher.nack(connection, at, result)
+      if (result instanceof Refusal) dispatcher.nack(connection, addressOf(frame), result)
       else if (result !== null) dispatcher.parts.channels.replyEncoded(subscription, result)
     }
     if (!(outcome instanceof Promise)) return settle(outcome)
     return outcome.then(settle)
   })
+}
+
+/** Where a command's nack goes; a plain client's id is told back to it as well. */
+function addressOf({ channel, id }: CommandFrame): Pick<Frame, 'channel' | 'id'> {
+  return id === undefined ? { channel } : { channel, id }
 }
 
 /** @throws {Refusal} where there is no membership, or no room for a command of it now; the latter leaves its id unused */
