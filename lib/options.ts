@@ -22,6 +22,8 @@ export interface Limits {
   readonly violationsPerMinute: number
   /** Commands and joins of one connection that may wait for their answers. Default 256; at least 1. */
   readonly pendingCommands: number
+  /** Publications that a client may ask for in one `$history`. Default 100; at least 1. */
+  readonly history: number
   /** Bytes that may wait to be sent to one connection; above it it closes 4000. Default 1,048,576; at least 1,024. */
   readonly outboxBytes: number
   /** Connections to this node; above it handshakes get 503. Default 0. */
@@ -45,6 +47,7 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   burst: 100,
   violationsPerMinute: 10,
   pendingCommands: 256,
+  history: 100,
   outboxBytes: 1_048_576,
   connections: 0,
   connectionsPerUser: 20,
@@ -84,6 +87,7 @@ const LIMITS_SCHEMA = {
   burst: count(1),
   violationsPerMinute: count(0),
   pendingCommands: count(1),
+  history: count(1, 10_000),
   outboxBytes: count(1024),
   connections: count(0),
   connectionsPerUser: count(0),

@@ -205,13 +205,13 @@ export class Service {
 
   #welcome(connection: Connection): void {
     if (connection.kind === 'plain') return
-    const { payloadBytes, depth, channels, messagesPerSecond, burst } = this.parts.limits
+    const { payloadBytes, depth, channels, messagesPerSecond, burst, history } = this.parts.limits
     const param = {
       session: connection.session,
       connection: connection.id,
       resumed: connection.resumed,
       heartbeatMs: this.parts.times.heartbeatMs,
-      limits: { payloadBytes, depth, channels, messagesPerSecond, burst },
+      limits: { payloadBytes, depth, channels, messagesPerSecond, burst, history },
       contract: this.#contractHash!
     }
     connection.sendFrame(systemFrame('$welcome', param))

@@ -97,6 +97,11 @@ export function encodeFrame(frame: Frame): string {
   return `${text}}`
 }
 
+/** The text of a frame with its place in the log, which is not stored with it. */
+export function withPlace(text: string, offset: number, tag: string): string {
+  return `${text.slice(0, -1)},"offset":${offset},"tag":"${tag}"}`
+}
+
 function stringify(param: unknown): string {
   const text: string | undefined = JSON.stringify(param)
   if (text === undefined) throw new TypeError(`a ${typeof param} has no JSON form`)

@@ -9,6 +9,27 @@ export interface Position {
   readonly tag: string
 }
 
+/** Whether two positions are the same place of the same log. */
+export function samePosition(a: Position, b: Position): boolean {
+  return a.offset === b.offset && a.tag === b.tag && a.epoch === b.epoch
+}
+
+const TEXT = /^[A-Za-z0-9_-]{1,32}$/
+
+/** Whether a value of a stranger's has the form of a position. */
+export function isPosition(value: unknown): value is Position {
+  if (typeof value !== 'object' || value === null) return false
+  const { epoch, offset, tag } = value as Partial<Position>
+  return (
+    typeof epoch === 'string' &&
+    TEXT.test(epoch) &&
+    typeof tag === 'string' &&
+    (tag === '' ? offset === 0 : TEXT.test(tag)) &&
+    Number.isSafeInteger(offset) &&
+    offset! >= 0
+  )
+}
+
 export type GapReason = 'trimmed' | 'epoch-lost' | 'rewound' | 'slow' | 'over-limit' | 'store-error'
 
 /** What a (re)joined subscription is told about what it missed. `from` is exclusive, `to` inclusive. */

@@ -1,5 +1,5 @@
 import type { Frame } from './message.ts'
-import type { Outcome, Position } from './position.ts'
+import type { GapReason, Outcome, Position } from './position.ts'
 
 /** The WebSocket subprotocol (RFC 6455 §1.9) of clients that speak all of docs/protocol.md. */
 export const SUBPROTOCOL = 'channels.v1'
@@ -7,7 +7,7 @@ export const SUBPROTOCOL = 'channels.v1'
 export type JoinedBy = 'route' | 'server' | 'client'
 
 /** Why a subscription ended. */
-export type LeaveReason = 'client' | 'server' | 'closed'
+export type LeaveReason = 'client' | 'server' | 'closed' | 'revoked'
 
 /** How far an ack's word goes: `none` is that the handler ran and its publications went to fan-out. */
 export type Stored = 'none' | 'memory' | 'disk' | `redis:${string}`
@@ -31,6 +31,18 @@ export interface WireLimits {
   readonly channels: number
   readonly messagesPerSecond: number
   readonly burst: number
+  /** Publications that one `$history` may ask for. */
+  readonly history: number
+}
+
+/** What `$history` gives, as `reply` of its `$ack`. */
+export interface HistoryPage {
+  /** Publications as they were sent, with `offset` and `tag`; ascending. */
+  readonly messages: readonly Frame[]
+  /** Whether nothing kept lies beyond: no newer one (`after`), no older one (`before`). */
+  readonly complete: boolean
+  /** The log's head. */
+  readonly position: Position
 }
 
 /** The `param` of each frame from the server; `channel`, `id`, `ref` stand beside it. */
@@ -51,7 +63,17 @@ export interface ServerFrames {
   }
   $left: { readonly reason: LeaveReason }
   $ack: { readonly position?: Position; readonly reply?: unknown; readonly stored: Stored }
-  $nack: { readonly code: NackCode; readonly message: string; readonly retry: boolean; readonly retryAfterMs?: number }
+  $nack: {
+    readonly code: NackCode
+    readonly message: string
+    readonly retry: boolean
+    readonly retryAfterMs?: number
+    /** Of `resend-from`: the id to begin again with. */
+    readonly from?: number
+  }
+  $gap: { readonly from: number; readonly to: number; readonly reason: GapReason; readonly position: Position }
+  /** `offset` and `tag` stand beside it: a publication that this connection is excepted from. */
+  $skip: undefined
   $presence: {
     readonly joins: readonly PresenceMember[]
     readonly leaves: readonly PresenceMember[]
@@ -62,7 +84,7 @@ export interface ServerFrames {
 }
 
 /** What a client may ask for. */
-export const CLIENT_COMMANDS = ['$join', '$leave', '$presence', '$pong'] as const
+export const CLIENT_COMMANDS = ['$join', '$leave', '$presence', '$history', '$void', '$pong'] as const
 export type ClientCommand = (typeof CLIENT_COMMANDS)[number]
 
 /** A server's `$` frame; its type ties `cmd` to `param`. */
@@ -98,6 +120,12 @@ export const NACK_CODES = {
   'too-many-commands': { retry: true, meaning: 'Too many commands of this connection wait to be run.' },
   'resend-from': { retry: true, meaning: 'The id is not the next one; the message names the next.' },
   'result-expired': { retry: false, meaning: 'The id was used before and its result is gone; it is not run again.' },
+  voided: { retry: false, meaning: 'The client gave the command up; it has not run and will not.' },
+  unavailable: { retry: true, meaning: 'The store could not take it; nothing of it was kept.' },
+  'unknown-position': {
+    retry: false,
+    meaning: 'The log does not hold that position; the message says why: trimmed, epoch-lost, rewound.'
+  },
   draining: { retry: true, meaning: 'The server is closing and takes no new commands.' },
   'internal-error': { retry: false, meaning: 'The handler failed; the server has logged why.' }
 } as const satisfies Record<string, { readonly retry: boolean; readonly meaning: string }>

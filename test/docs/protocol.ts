@@ -153,6 +153,8 @@ t.test('the page names every frame, field and code of the wire, and shows no fra
     $nack: true,
     $presence: true,
     $ping: true,
+    $gap: true,
+    $skip: true,
     $closing: true
   }
   for (const name of [...Object.keys(frames), '$join', '$leave', '$pong', SUBPROTOCOL]) t.match(page.text, name, name)
