@@ -68,6 +68,7 @@ const ERRORS = {
   FST_CHANNELS_CLOSING: [503, 'The server is closing'],
   FST_CHANNELS_SOCKET_GONE: [499, 'The client went away before the upgrade'],
   FST_CHANNELS_CONNECTION_CLOSED: [499, 'The connection closed before it had joined its channel'],
+  FST_CHANNELS_STORE_FAILED: [503, 'The store failed, and kept nothing of what was asked: %s'],
   FST_CHANNELS_MISSING_PARAMETER: [400, 'Parameter "%s" is required'],
   FST_CHANNELS_BAD_REQUEST: [400, '%s'],
   FST_CHANNELS_UNAUTHORIZED: [401, '%s'],
@@ -98,6 +99,12 @@ export const errorTable: Readonly<Record<ErrorCode, readonly [statusCode: number
 export function channelsError(code: ErrorCode, ...args: unknown[]): ChannelsError {
   const Constructor = constructors.get(code)!
   return new Constructor(...(args as [])) as unknown as ChannelsError
+}
+
+/** A failure of the store, whatever it threw. */
+export function storeFailed(cause: unknown): ChannelsError {
+  const { message = cause } = Object(cause) as { message?: unknown }
+  return Object.assign(channelsError('FST_CHANNELS_STORE_FAILED', shown(message)), { cause })
 }
 
 /** The text after `instead got` in a message: short, and never the whole of what a stranger sent. */

@@ -32,6 +32,12 @@ export interface Limits {
   readonly connectionsPerUser: number
   /** Connections from one address; above it handshakes get 429. Default 100. */
   readonly connectionsPerAddress: number
+  /** Sessions that this node keeps, with a connection or for who may come back; the oldest of the latter go first. Default 100,000. */
+  readonly sessions: number
+  /** The same for one profile. Default 100. */
+  readonly sessionsPerUser: number
+  /** The same for one address, of clients without a profile. Default 1,000. */
+  readonly sessionsPerAddress: number
   /** Handshakes under way on this node; above it new ones get 429. Default 1,000. */
   readonly pendingHandshakes: number
   /** Handshakes under way from one address; above it new ones get 429. Default 200. */
@@ -52,6 +58,9 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   connections: 0,
   connectionsPerUser: 20,
   connectionsPerAddress: 100,
+  sessions: 100_000,
+  sessionsPerUser: 100,
+  sessionsPerAddress: 1_000,
   pendingHandshakes: 1_000,
   pendingHandshakesPerAddress: 200
 })
@@ -64,12 +73,15 @@ export interface Times {
   readonly handshakeTimeoutMs: number
   /** How long a closing peer may take to answer, and `app.close()` waits for commands under way. Default 5,000; at least 10. */
   readonly closeGraceMs: number
+  /** How long a session without a connection is kept, for its client to come back. Default 300,000; at least 1,000. */
+  readonly sessionMs: number
 }
 
 export const DEFAULT_TIMES: Times = Object.freeze({
   heartbeatMs: 25_000,
   handshakeTimeoutMs: 10_000,
-  closeGraceMs: 5_000
+  closeGraceMs: 5_000,
+  sessionMs: 300_000
 })
 
 const count = (minimum: number, maximum = Number.MAX_SAFE_INTEGER): TSchema => Type.Integer({ minimum, maximum })
@@ -92,6 +104,9 @@ const LIMITS_SCHEMA = {
   connections: count(0),
   connectionsPerUser: count(0),
   connectionsPerAddress: count(0),
+  sessions: count(0),
+  sessionsPerUser: count(0),
+  sessionsPerAddress: count(0),
   pendingHandshakes: count(0),
   pendingHandshakesPerAddress: count(0)
 } satisfies Record<keyof Limits, TSchema>
@@ -106,6 +121,8 @@ const OPTIONS_SCHEMA = {
   heartbeatMs: count(100, MAX_TIMER_MS),
   handshakeTimeoutMs: count(10, MAX_TIMER_MS),
   closeGraceMs: count(10, MAX_TIMER_MS),
+  sessionMs: count(1_000, MAX_TIMER_MS),
+  broker: fn,
   checkEvents: Type.Boolean(),
   userChannel: Type.Boolean(),
   onMessage: fn,

@@ -1,25 +1,31 @@
 import { createHash } from 'node:crypto'
+import { Admission } from './admission.ts'
+import type { Awaitable } from './awaitable.ts'
+import type { Broker } from './broker/broker.ts'
 import { Definitions } from './channel/definition.ts'
+import { Publisher } from './channel/publisher.ts'
 import { Channels } from './channel/registry.ts'
 import type { ChannelRules } from './channel/rules.ts'
 import type { CloseEvent } from './connection/connection.ts'
-import { Connection } from './connection/connection.ts'
+import { Connection, closeAs } from './connection/connection.ts'
+import { dismissAll } from './connection/farewell.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { assertChannelName } from './connection/publication.ts'
 import { Connections } from './connection/registry.ts'
 import type { Rendezvous } from './connection/rendezvous.ts'
 import type { Transport } from './connection/transport.ts'
 import { Turn } from './connection/turn.ts'
-import type { ChannelsError, ErrorCode } from './errors.ts'
-import { channelsError, forbidden } from './errors.ts'
+import { channelsError } from './errors.ts'
 import { Commands } from './inbound/commands.ts'
 import { Dispatcher } from './inbound/dispatcher.ts'
 import type { MessageHandler } from './inbound/handlers.ts'
+import type { OpenedSession } from './inbound/sessions.ts'
+import { Sessions } from './inbound/sessions.ts'
 import type { Logger } from './log.ts'
 import type { ConnectionHooks } from './observer.ts'
 import { Observer } from './observer.ts'
 import type { Limits, Times } from './options.ts'
-import { isChannelName, userChannel } from './protocol/channel-name.ts'
+import { userChannel } from './protocol/channel-name.ts'
 import type { Clock } from './protocol/clock.ts'
 import { closeCode } from './protocol/close-code.ts'
 import type { AnyChannel, ContractDefinition } from './protocol/contract.ts'
@@ -31,6 +37,7 @@ import { Traffic } from './stats.ts'
 /** What a service is made of. */
 export interface ServiceParts {
   readonly clock: Clock
+  readonly broker: Broker
   readonly limits: Limits
   readonly times: Times
   readonly hooks: ConnectionHooks
@@ -53,18 +60,17 @@ export interface OpenRequest {
   readonly userChannel: boolean | undefined
 }
 
-/** A reconnecting crowd is spread over this much time for each connection that was closed, within a bound. */
-const SPREAD_PER_CONNECTION_MS = 5
-const MAX_SPREAD_MS = 10_000
-
 /** One node's service: its connections and channels, and how they begin and end. */
 export class Service {
   readonly parts: ServiceParts
   readonly turn: Turn
   readonly connections = new Connections()
   readonly channels: Channels
+  readonly publisher: Publisher
+  readonly sessions: Sessions
   readonly #observer: Observer
   readonly #commands = new Commands()
+  readonly #admission: Admission
   readonly #dispatcher: Dispatcher
   readonly #heartbeat: Heartbeat
   readonly #startedAt: number
@@ -75,18 +81,33 @@ export class Service {
   #closing = false
 
   constructor(parts: ServiceParts) {
-    const { clock, limits, times, hooks, logger, refusals, checkEvents } = parts
+    const { clock, broker, limits, times, hooks, logger, refusals, checkEvents } = parts
     this.parts = parts
     this.turn = new Turn(clock)
     this.#observer = new Observer(hooks, logger)
-    const publishing = { messageBytes: limits.messageBytes, checkEvents }
-    this.channels = new Channels(new Definitions(), this.turn, this.#observer, publishing)
+    this.channels = new Channels(new Definitions(), this.turn, this.#observer, broker)
+    this.publisher = new Publisher(this.channels, broker, { messageBytes: limits.messageBytes, checkEvents }, error => {
+      refusals.count('FST_CHANNELS_STORE_FAILED')
+      this.#observer.failed(error, null)
+    })
+    this.sessions = new Sessions(clock, broker, limits, times.sessionMs)
+    this.#admission = new Admission({
+      limits,
+      refusals,
+      channels: this.channels,
+      connections: this.connections,
+      sessions: this.sessions,
+      observer: this.#observer
+    })
     this.#dispatcher = new Dispatcher({
       clock,
       limits,
       refusals,
       accessTimeoutMs: times.handshakeTimeoutMs,
       channels: this.channels,
+      publisher: this.publisher,
+      sessions: this.sessions,
+      broker,
       commands: this.#commands,
       observer: this.#observer
     })
@@ -119,61 +140,46 @@ export class Service {
   async open(rendezvous: Rendezvous, request: OpenRequest): Promise<Connection> {
     rendezvous.assertPending()
     assertChannelName(request.channel, 'request')
-    await this.#assertAccess(rendezvous, request.channel)
-    this.#assertCapacity(rendezvous, request.channel)
-    const connection = this.#connect(rendezvous, rendezvous.open(), request)
+    await this.#admission.assertAccess(rendezvous, request.channel)
+    const opened = await this.#admission.openSession(rendezvous)
+    this.#admission.assertCapacity(rendezvous, request.channel)
+    const connection = this.#connect(rendezvous, rendezvous.open(), request, opened)
     rendezvous.opened(connection)
-    this.#dispatcher.open(connection, request.onMessage ?? this.parts.onMessage)
-    this.#welcome(connection)
-    this.#observer.opened(connection)
-    this.#enter(connection, connection.route, 'route')
-    const own = request.userChannel ?? this.parts.userChannel
-    if (own && connection.profile !== null) this.#enter(connection, userChannel(connection.profile.id), 'server')
-    connection.start()
+    this.#dispatcher.open(connection, opened.session, request.onMessage ?? this.parts.onMessage)
+    if (connection.kind !== 'plain' && !this.sessions.take(opened, connection)) closeAs(connection, 'replaced')
+    else await this.#begin(connection, request)
     if (!connection.open) throw channelsError('FST_CHANNELS_CONNECTION_CLOSED')
     return connection
   }
 
-  async #assertAccess({ profile, ip, signal }: Rendezvous, channel: string): Promise<void> {
-    const resolved = this.channels.definitions.resolve(channel)
-    const access = resolved?.definition.rules.access
-    if (resolved === null || access === undefined) return
-    const { params } = resolved
-    const allowed = await access({ channel, params, profile, via: 'route', connection: null, ip, signal })
-    if (allowed !== true) throw forbidden()
+  /** Reading begins at once: what a client sends before it has joined waits for that. */
+  async #begin(connection: Connection, request: OpenRequest): Promise<void> {
+    this.#welcome(connection)
+    this.#observer.opened(connection)
+    const entered = [this.#enter(connection, connection.route, 'route')]
+    const own = request.userChannel ?? this.parts.userChannel
+    if (own && connection.profile !== null) {
+      entered.push(this.#enter(connection, userChannel(connection.profile.id), 'server'))
+    }
+    connection.start()
+    await Promise.all(entered.filter(one => one instanceof Promise))
   }
 
-  /** Asked in the turn of the handshake, so that no two of them take the last place. */
-  #assertCapacity({ profile, ip }: Rendezvous, channel: string): void {
-    const { connections, connectionsPerAddress, connectionsPerUser } = this.parts.limits
-    if (this.#closing) throw this.#refusal('FST_CHANNELS_CLOSING')
-    if (connections !== 0 && this.connections.size >= connections) throw this.#refusal('FST_CHANNELS_SERVICE_FULL')
-    if (connectionsPerAddress !== 0 && this.connections.countOfAddress(ip) >= connectionsPerAddress) {
-      throw this.#refusal('FST_CHANNELS_TOO_MANY_CONNECTIONS', 'address')
-    }
-    if (!this.channels.hasRoom(channel)) throw this.#refusal('FST_CHANNELS_CHANNEL_FULL')
-    if (profile === null) return
-    if (connectionsPerUser !== 0 && this.connections.countOfUser(profile.id) >= connectionsPerUser) {
-      throw this.#refusal('FST_CHANNELS_TOO_MANY_CONNECTIONS', 'user')
-    }
-    if (!isChannelName(userChannel(profile.id))) {
-      throw channelsError('FST_CHANNELS_INVALID_PROFILE', 'percent-encoded it is too long for the name of a channel')
-    }
-  }
-
-  #refusal(code: ErrorCode, ...args: string[]): ChannelsError {
-    this.parts.refusals.count(code)
-    return Object.assign(channelsError(code, ...args), { retryAfter: 5 })
-  }
-
-  #connect(rendezvous: Rendezvous, transport: Transport, { channel, metadata }: OpenRequest): Connection {
+  #connect(
+    rendezvous: Rendezvous,
+    transport: Transport,
+    { channel, metadata }: OpenRequest,
+    { session, resumed }: OpenedSession
+  ): Connection {
     const { clock, limits, times, refusals } = this.parts
-    const id = base64url(clock.randomBytes(16))
+    const id = Buffer.from(clock.randomBytes(16)).toString('base64url')
     const connection = new Connection({
       id,
       transport,
       clock,
-      session: base64url(clock.randomBytes(16)),
+      session: session.id,
+      resumed,
+      cameWith: rendezvous.resume,
       kind: rendezvous.kind,
       profile: rendezvous.profile,
       metadata: Object.freeze({ ...metadata }),
@@ -199,8 +205,10 @@ export class Service {
   }
 
   /** Unless a hook has joined it already: a second membership would hide the first, which nobody would ever end. */
-  #enter(connection: Connection, name: string, by: JoinedBy): void {
-    if (!connection.memberships.has(name)) this.channels.join(this.channels.expect(connection, name, by))
+  #enter(connection: Connection, name: string, by: JoinedBy): Awaitable<void> {
+    if (connection.memberships.has(name)) return
+    const since = connection.cameWith?.takeOrLimit(name) ?? null
+    return this.channels.join(this.channels.expect(connection, name, by), since)
   }
 
   #welcome(connection: Connection): void {
@@ -248,6 +256,7 @@ export class Service {
   async close(): Promise<void> {
     if (this.#closing) return
     this.#closing = true
+    this.#admission.close()
     const { clock, times } = this.parts
     await new Promise<void>(resolve => {
       const grace = clock.after(times.closeGraceMs, resolve)
@@ -260,16 +269,16 @@ export class Service {
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
-    const spreadMs = Math.min(MAX_SPREAD_MS, this.connections.size * SPREAD_PER_CONNECTION_MS)
-    const { code, reason } = closeCode('service-restart')
-    for (const connection of this.connections.all()) {
-      if (connection.kind !== 'plain') {
-        const retryAfterMs = Math.round(clock.random() * spreadMs)
-        connection.sendFrame(systemFrame('$closing', { reason: 'draining', retryAfterMs }))
-      }
-      connection.close(code, reason)
-    }
+    dismissAll(this.connections, clock)
     if (this.connections.links > 0) await empty
+    this.sessions.close()
+    await this.parts.broker.close()
+  }
+
+  /** What another node has told all others. */
+  control(text: string): void {
+    const { cmd, key, dial } = JSON.parse(text) as { cmd: string; key: string; dial: number }
+    if (cmd === 'takeover') this.sessions.takenOver(key, dial)
   }
 
   stats(): ServiceStats {
@@ -290,8 +299,4 @@ export class Service {
       perChannel: this.channels.stats()
     }
   }
-}
-
-function base64url(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('base64url')
 }

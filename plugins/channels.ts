@@ -4,6 +4,8 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { BrokerFactory } from '../lib/broker/broker.ts'
+import { memory } from '../lib/broker/memory.ts'
 import { systemClock } from '../lib/clock.ts'
 import type { CloseEvent, Connection } from '../lib/connection/connection.ts'
 import { channelsError } from '../lib/errors.ts'
@@ -48,6 +50,8 @@ export interface ChannelsOptions extends Partial<Times> {
   /** Channels whose events are known though they are not served; see docs/contract.md. */
   readonly contract?: ContractDefinition<any>
   readonly limits?: Partial<Limits>
+  /** Where logs, results and sessions are kept: `memory()` unless told otherwise; see docs/guarantees.md. */
+  readonly broker?: BrokerFactory
   /** Where the browser client is served, as one ES module: `/channels.js`, say. Default: nowhere. */
   readonly clientPath?: string
   /** Whether what the server publishes is held against the contract. Default: unless NODE_ENV is `production`. */
@@ -87,8 +91,14 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
   const refusals = new Refusals()
   const handshakes = new Handshakes(limits, refusals)
   const signedCookie = options.cookie === undefined ? null : new SignedCookie(options.cookie, clock)
-  const service = new Service({
+  const broker = await (options.broker ?? memory())({
     clock,
+    logger: app.log as Logger,
+    onControl: text => service.control(text)
+  })
+  const service: Service = new Service({
+    clock,
+    broker,
     limits,
     times,
     refusals,
@@ -208,8 +218,8 @@ function limitsOf(given: Partial<Limits>): Limits {
   throw channelsError('FST_CHANNELS_INVALID_OPTION', 'limits.messageBytes', expected, String(given.messageBytes))
 }
 
-function pickTimes({ heartbeatMs, handshakeTimeoutMs, closeGraceMs }: ChannelsOptions): object {
-  return { heartbeatMs, handshakeTimeoutMs, closeGraceMs }
+function pickTimes({ heartbeatMs, handshakeTimeoutMs, closeGraceMs, sessionMs }: ChannelsOptions): object {
+  return { heartbeatMs, handshakeTimeoutMs, closeGraceMs, sessionMs }
 }
 
 function defined<T extends object>(values: T): T {

@@ -1,9 +1,14 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
+import type { Awaitable } from '../lib/awaitable.ts'
+import type { LogPolicy } from '../lib/broker/broker.ts'
 import type { Channel } from '../lib/channel/channel.ts'
+import type { Prepared } from '../lib/channel/publisher.ts'
 import type { ChannelRules, RulesFor } from '../lib/channel/rules.ts'
 import type { Subscription } from '../lib/channel/subscription.ts'
+import { sessionAddress, userAddress } from '../lib/connection/address.ts'
 import { assertClose, Connection } from '../lib/connection/connection.ts'
+import { encodeText } from '../lib/connection/frame.ts'
 import type { OutgoingMessage } from '../lib/connection/publication.ts'
 import { assertChannelName, encodeMessage } from '../lib/connection/publication.ts'
 import { meetingOf } from '../lib/connection/rendezvous.ts'
@@ -65,10 +70,29 @@ export class ServiceSockets implements Sockets<unknown> {
   // Not async: a mistake in the program is thrown where it is made.
   broadcast(channel: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
     this.#service.assertReady('broadcast')
-    const frame = this.#service.channels.encode(channel, message)
-    const except = this.#except(options)
-    this.#service.channels.publish(channel, frame, except.size === 0 ? undefined : { except })
+    const { publisher } = this.#service
+    const prepared = publisher.prepare(channel, message)
+    const targets = this.#targets(options)
+    if (prepared.log !== null) return this.#store(prepared, prepared.log, targets)
+    const except = new Set(targets.flatMap(target => this.#resolve(target)))
+    publisher.send(prepared, except.size === 0 ? undefined : { except })
     return Promise.resolve(PUBLISHED)
+  }
+
+  #store({ channel, text }: Prepared, log: LogPolicy, targets: readonly Target[]): Promise<Published> {
+    const except = [...new Set(targets.flatMap(target => this.#addresses(target)))]
+    const storing = this.#service.publisher.store({ channel, text, log, except })
+    // Nobody need wait for it: the service has told of a failure.
+    storing.catch(() => {})
+    return storing
+  }
+
+  /** Whom a target means in a log, where it outlives connections. */
+  #addresses(target: Target): string[] {
+    const { user } = target as { user?: unknown }
+    return typeof user === 'string'
+      ? [userAddress(user)]
+      : this.#resolve(target).map(({ session }) => sessionAddress(session))
   }
 
   sendToChannel(channel: string, message: OutgoingMessage, options?: SendOptions): Promise<Published> {
@@ -81,8 +105,8 @@ export class ServiceSockets implements Sockets<unknown> {
 
   broadcastAll(message: OutgoingMessage & { readonly channel: string }, options?: SendOptions): Promise<void> {
     this.#service.assertReady('broadcastAll')
-    const frame = this.#service.channels.encode(message.channel, message)
-    const except = this.#except(options)
+    const frame = encodeText(this.#service.publisher.prepare(message.channel, message).text)
+    const except = new Set(this.#targets(options).flatMap(target => this.#resolve(target)))
     this.#service.turn.distribute()
     for (const connection of this.#service.connections.all()) {
       if (!except.has(connection)) connection.sendEncoded(frame, 1)
@@ -92,7 +116,7 @@ export class ServiceSockets implements Sockets<unknown> {
 
   sendTo(connectionId: string, message: OutgoingMessage & { readonly channel: string }): Promise<boolean> {
     this.#service.assertReady('sendTo')
-    const frame = this.#service.channels.encode(message.channel, message)
+    const frame = encodeText(this.#service.publisher.prepare(message.channel, message).text)
     const connection = this.#service.connections.get(connectionId)
     this.#service.turn.distribute()
     connection?.sendEncoded(frame, 1)
@@ -132,16 +156,16 @@ export class ServiceSockets implements Sockets<unknown> {
     this.#service.assertReady('join')
     assertChannelName(channel)
     const { channels } = this.#service
-    let joined = 0
+    const joining: Array<Awaitable<void>> = []
     for (const connection of this.#resolve(target)) {
       // Asked for each in its turn: a hook of the one before may have joined or closed this one.
       const membership = this.#membership(connection, channel)
       if (!connection.open || membership?.state === 'joined') continue
       if (membership !== undefined) channels.leave(membership, 'server')
-      channels.join(channels.expect(connection, channel, 'server'))
-      joined++
+      const since = connection.cameWith?.takeOrLimit(channel) ?? null
+      joining.push(channels.join(channels.expect(connection, channel, 'server'), since))
     }
-    return Promise.resolve(joined)
+    return Promise.all(joining).then(({ length }) => length)
   }
 
   leave(target: Target, channel: string): Promise<number> {
@@ -219,19 +243,17 @@ export class ServiceSockets implements Sockets<unknown> {
     )
   }
 
-  #except(options: SendOptions = {}): ReadonlySet<Connection> {
+  #targets(options: SendOptions = {}): readonly Target[] {
     assertKeys('options.', options, SEND_OPTIONS)
     const { except } = options
-    if (except === undefined) return NOBODY
-    const targets = Array.isArray(except) ? (except as readonly Target[]) : [except as Target]
-    return new Set(targets.flatMap(target => this.#resolve(target)))
+    if (except === undefined) return []
+    return Array.isArray(except) ? (except as readonly Target[]) : [except as Target]
   }
 }
 
 // A misspelt `except` would send to everybody.
 const SEND_OPTIONS = { except: Type.Unknown() }
 const UPGRADE_OPTIONS = { onMessage: Type.Function([], Type.Unknown()), userChannel: Type.Boolean() }
-const NOBODY: ReadonlySet<Connection> = new Set()
 
 function handleOf(sockets: ServiceSockets, { pattern }: AnyChannel): ChannelHandle {
   const compiled = compilePattern(pattern as string)

@@ -80,7 +80,7 @@ export type Committed =
   | { readonly kind: 'fenced' }
 
 export interface SessionRecord extends Progress {
-  /** The highest fencing number that the session was opened with. */
+  /** The highest fencing number that the session was opened or committed with before. */
   readonly fence: number
 }
 
@@ -155,8 +155,8 @@ export interface Broker {
   /** The heads of these logs. A log that was never written to has offset 0 and an empty tag, and its epoch is kept as well. */
   heads(channels: readonly string[]): Awaitable<readonly Position[]>
   /**
-   * What is kept of a session; null where nothing is, as for one that never committed. Its fencing number is raised to
-   * `fence` first where that is higher; a record with a higher one means that somebody else has the session.
+   * What is kept of a session; null where nothing is, as for one that never committed. Its fencing number is then raised
+   * to `fence` where that is higher; a record with a higher one means that somebody else has the session.
    */
   openSession(session: string, fence: number): Awaitable<SessionRecord | null>
   /** The kept result of a command; null where there is none. Results are kept for RESULT_AGE_MS or RESULT_IDS newer ids. */

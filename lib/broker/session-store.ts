@@ -30,9 +30,9 @@ export class SessionStore {
   open(key: string, fence: number): SessionRecord | null {
     const session = this.#sessions.get(key)
     if (session === undefined) return null
-    session.fence = Math.max(session.fence, fence)
-    const { highest, holes } = session
-    return { fence: session.fence, highest, holes }
+    const { fence: before, highest, holes } = session
+    session.fence = Math.max(before, fence)
+    return { fence: before, highest, holes }
   }
 
   end(key: string, fence: number): void {

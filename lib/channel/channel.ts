@@ -1,19 +1,36 @@
+import type { Awaitable } from '../awaitable.ts'
+import type { Broker, Entry } from '../broker/broker.ts'
+import { isAddressed } from '../connection/address.ts'
+import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Turn } from '../connection/turn.ts'
 import { encodeFrame } from '../protocol/message.ts'
+import type { Position } from '../protocol/position.ts'
 import type { PresenceMember } from '../protocol/system.ts'
 import { systemFrame } from '../protocol/system.ts'
 import { Traffic } from '../stats.ts'
 import type { Resolved } from './definition.ts'
 import type { Audience } from './fan-out.ts'
 import { FanOut } from './fan-out.ts'
+import type { FeedSink, LiveGap } from './feed.ts'
+import { Feed } from './feed.ts'
 import { Presence } from './presence.ts'
+import type { Recovery } from './recovery.ts'
+import { encodeEntry, encodeSkip } from './recovery.ts'
 import type { Subscription } from './subscription.ts'
 
 const NO_PARAMS: Readonly<Record<string, string>> = Object.freeze({})
 
-/** A name that connections join. It is there while it has members. */
-export class Channel {
+/** What a channel is made of. */
+export interface ChannelParts {
+  readonly turn: Turn
+  readonly broker: Broker
+  /** The store failed while nobody waited for it. */
+  readonly failed: (error: unknown) => void
+}
+
+/** A name that connections join. It is there while it has members, or somebody is on the way in. */
+export class Channel implements FeedSink {
   readonly name: string
   readonly resolved: Resolved | null
   readonly params: Readonly<Record<string, string>>
@@ -22,19 +39,88 @@ export class Channel {
   readonly presence = new Presence()
   /** Dense, so that fan-out walks an array; a member knows its place, so that leaving moves one other. */
   readonly members: Subscription[] = []
+  /** Members that still read their past, and those about to be. */
+  readonly recoveries = new Map<Subscription, Recovery>()
+  /** Connections on the way in, which count against the room. */
+  arriving = 0
+  readonly #parts: ChannelParts
   readonly #fanOut: FanOut
+  /** Null in a channel without a log. */
+  readonly #feed: Feed | null
+  #started: Awaitable<void> | null = null
 
-  constructor(name: string, resolved: Resolved | null, turn: Turn) {
+  constructor(name: string, resolved: Resolved | null, parts: ChannelParts) {
     this.name = name
     this.resolved = resolved
     this.params = resolved?.params ?? NO_PARAMS
-    this.#fanOut = new FanOut(this.members, turn, this.traffic, () => this.#tellPresence())
+    this.#parts = parts
+    this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, this)
+    this.#fanOut = new FanOut(this.members, parts.turn, this.traffic, () => this.#tellPresence())
   }
 
   /** Whether its members are told who is there. */
   get tellsPresence(): boolean {
     const presence = this.resolved?.definition.rules.presence
     return presence !== undefined && presence !== false
+  }
+
+  /** The position up to which its members have been told everything; null where there is no log. */
+  get head(): Position | null {
+    return this.#feed?.head ?? null
+  }
+
+  get idle(): boolean {
+    return this.members.length === 0 && this.arriving === 0
+  }
+
+  /** Listens to its log, once. Rejects or throws where the store fails; the next call tries anew. */
+  start(): Awaitable<void> {
+    if (this.#started !== null) return this.#started
+    const started = this.#feed?.start()
+    this.#started = started
+    if (started instanceof Promise) {
+      const forget = (): void => {
+        this.#started = null
+      }
+      started.catch(forget)
+    }
+    return started
+  }
+
+  end(): void {
+    this.#feed?.end()
+  }
+
+  /** A publication out of its log. */
+  entry(entry: Entry): void {
+    const frame = encodeEntry(entry)
+    if (this.recoveries.size === 0 && entry.except.length === 0) {
+      this.publish(frame)
+      return
+    }
+    const except = new Set<Connection>()
+    for (const [{ connection }, recovery] of this.recoveries) {
+      recovery.take(entry)
+      except.add(connection)
+    }
+    const skipped = new Set<Connection>()
+    for (const { connection } of entry.except.length === 0 ? [] : this.members) {
+      if (isAddressed(connection, entry.except) && !except.has(connection)) skipped.add(connection)
+    }
+    for (const connection of skipped) except.add(connection)
+    this.publish(frame, { except })
+    if (skipped.size > 0) this.publish(encodeSkip(this.name, entry), { kind: 'channels.v1', only: skipped })
+  }
+
+  /** Publications that are lost to the members; those that still read find out by themselves. */
+  gap(gap: LiveGap): void {
+    const except = new Set([...this.recoveries.keys()].map(({ connection }) => connection))
+    const frame = encodeText(encodeFrame(systemFrame('$gap', gap, { channel: this.name })))
+    this.publish(frame, { kind: 'channels.v1', except })
+  }
+
+  failed(error: unknown): void {
+    this.#parts.failed(error)
   }
 
   publish(frame: Uint8Array, audience?: Audience): void {

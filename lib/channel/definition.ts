@@ -1,17 +1,21 @@
+import type { LogPolicy } from '../broker/broker.ts'
 import { channelsError } from '../errors.ts'
 import type { ChannelPattern } from '../protocol/channel-name.ts'
 import { compilePattern } from '../protocol/channel-name.ts'
 import type { AnyChannel, ChannelDefinition } from '../protocol/contract.ts'
-import { assertDistinct, canonicalContract, eventSchema } from '../protocol/contract.ts'
+import { assertDistinct, canonicalContract, eventSchema, isEphemeral } from '../protocol/contract.ts'
 import { Schema } from '../schema.ts'
 import type { ChannelRules } from './rules.ts'
-import { assertRules } from './rules.ts'
+import { assertRules, logPolicyOf } from './rules.ts'
 
 /** A channel pattern with its rules, compiled. */
 export class Definition {
   readonly channel: ChannelDefinition
   readonly pattern: ChannelPattern
   readonly rules: ChannelRules
+  /** Null where nothing is kept. */
+  readonly log: LogPolicy | null
+  readonly #ephemeral = new Set<string>()
   readonly #events = new Map<string, Schema>()
   readonly #presence: Schema | null
 
@@ -21,11 +25,18 @@ export class Definition {
     this.channel = channel
     this.pattern = compilePattern(channel.pattern)
     this.rules = rules
+    this.log = logPolicyOf(rules)
     const { presence } = channel
     this.#presence = presence === undefined ? null : new Schema(presence, `${channel.pattern} presence`, false)
     for (const [name, definition] of Object.entries(channel.events)) {
+      if (isEphemeral(definition)) this.#ephemeral.add(name)
       this.#events.set(name, new Schema(eventSchema(definition), `${channel.pattern} event ${name}`, false))
     }
+  }
+
+  /** Whether the event of that name is delivered at most once and never kept. */
+  isEphemeral(cmd: string): boolean {
+    return this.#ephemeral.has(cmd)
   }
 
   /** @throws FST_CHANNELS_INVALID_EVENT */

@@ -10,6 +10,7 @@ const EARLY_BATCH_BYTES = 64 * 1024
 export interface Audience {
   readonly kind?: ConnectionKind
   readonly except?: ReadonlySet<Connection>
+  readonly only?: ReadonlySet<Connection>
 }
 
 interface Entry extends Audience {
@@ -96,25 +97,30 @@ export class FanOut implements Batch {
     this.#traffic.countOut(entries.length * members.length, batch.byteLength * members.length)
   }
 
-  /** Members whom no entry excludes still share one buffer per kind of client. */
+  /** Members of whom no entry makes an exception still share one buffer per kind of client. */
   #shareByAudience(entries: readonly Entry[]): void {
-    const excluded = new Set<Connection>()
-    for (const { except } of entries) for (const connection of except ?? []) excluded.add(connection)
+    const particular = new Set<Connection>()
+    for (const { except, only } of entries) {
+      for (const connection of except ?? []) particular.add(connection)
+      for (const connection of only ?? []) particular.add(connection)
+    }
     const shared = new Map<ConnectionKind, { batch: Uint8Array; count: number }>()
     for (const { connection } of this.#members) {
-      let share = excluded.has(connection) ? undefined : shared.get(connection.kind)
+      let share = particular.has(connection) ? undefined : shared.get(connection.kind)
       if (share === undefined) {
-        const own = entries.filter(
-          e => (e.kind ?? connection.kind) === connection.kind && e.except?.has(connection) !== true
-        )
+        const own = entries.filter(entry => isFor(connection, entry))
         share = { batch: join(own), count: own.length }
-        if (!excluded.has(connection)) shared.set(connection.kind, share)
+        if (!particular.has(connection)) shared.set(connection.kind, share)
       }
       if (share.count === 0) continue
       connection.sendEncoded(share.batch, share.count)
       this.#traffic.countOut(share.count, share.batch.byteLength)
     }
   }
+}
+
+function isFor(connection: Connection, { kind = connection.kind, except, only }: Entry): boolean {
+  return kind === connection.kind && except?.has(connection) !== true && only?.has(connection) !== false
 }
 
 function join(entries: readonly Entry[]): Uint8Array {

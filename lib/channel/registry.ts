@@ -1,40 +1,41 @@
+import type { Awaitable } from '../awaitable.ts'
+import { chain } from '../awaitable.ts'
+import type { Broker } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
-import type { OutgoingMessage } from '../connection/publication.ts'
-import { encodeMessage } from '../connection/publication.ts'
 import type { Turn } from '../connection/turn.ts'
+import { storeFailed } from '../errors.ts'
 import type { Observer } from '../observer.ts'
+import { closeCode } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
+import type { Outcome, Position } from '../protocol/position.ts'
+import { samePosition } from '../protocol/position.ts'
 import type { JoinedBy, LeaveReason } from '../protocol/system.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { ServiceStats } from '../stats.ts'
 import { Channel } from './channel.ts'
-import type { Definitions } from './definition.ts'
+import type { Definitions, Resolved } from './definition.ts'
 import type { Audience } from './fan-out.ts'
+import { Recovery } from './recovery.ts'
 import { Subscription } from './subscription.ts'
 
-/** What is asked of messages before they go out. */
-export interface Publishing {
-  /** Largest message, in bytes of its encoded frame. */
-  readonly messageBytes: number
-  /** Whether events are held against the contract. */
-  readonly checkEvents: boolean
-}
+/** Where a joining client wants to go on from; `over-limit` where it had a position and no room to tell it. */
+export type Since = Position | 'over-limit' | null
 
 /** This node's channels, and who is in them. */
 export class Channels {
   readonly definitions: Definitions
-  readonly #publishing: Publishing
+  readonly #broker: Broker
   readonly #turn: Turn
   readonly #observer: Observer
   readonly #byName = new Map<string, Channel>()
 
-  constructor(definitions: Definitions, turn: Turn, observer: Observer, publishing: Publishing) {
-    this.#publishing = publishing
+  constructor(definitions: Definitions, turn: Turn, observer: Observer, broker: Broker) {
     this.definitions = definitions
     this.#turn = turn
     this.#observer = observer
+    this.#broker = broker
   }
 
   get size(): number {
@@ -49,28 +50,17 @@ export class Channels {
     return this.#byName.values()
   }
 
+  /** What the contract says of a name. */
+  resolve(name: string): Resolved | null {
+    const channel = this.#byName.get(name)
+    return channel === undefined ? this.definitions.resolve(name) : channel.resolved
+  }
+
   /** What went through each channel, and how many connections it has. */
   stats(): ServiceStats['perChannel'] {
     return Object.fromEntries(
       [...this.all()].map(({ name, traffic, members }) => [name, { ...traffic.toJSON(), connections: members.length }])
     )
-  }
-
-  /**
-   * The bytes of a message for a channel's members.
-   * @throws as encodeMessage; FST_CHANNELS_UNKNOWN_EVENT and FST_CHANNELS_INVALID_EVENT where events are checked
-   */
-  encode(through: string, message: OutgoingMessage): Buffer {
-    const frame = encodeMessage(through, message, this.#publishing.messageBytes)
-    if (this.#publishing.checkEvents) {
-      this.definitions.resolve(message.channel ?? through)?.definition.assertEvent(message.cmd, message.param)
-    }
-    return frame
-  }
-
-  /** Sends encoded messages to a channel's members, of whom there may be none. */
-  publish(name: string, frame: Uint8Array, audience?: Audience): void {
-    this.#byName.get(name)?.publish(frame, audience)
   }
 
   /** Notes that a connection is on its way into a channel. */
@@ -80,45 +70,155 @@ export class Channels {
     return subscription
   }
 
+  /** Sends encoded messages to a channel's members, of whom there may be none. */
+  publish(name: string, frame: Uint8Array, audience?: Audience): void {
+    this.#byName.get(name)?.publish(frame, audience)
+  }
+
   /** Whether one more connection may join, by the channel's own limit. */
   hasRoom(name: string): boolean {
     const channel = this.#byName.get(name)
     const limit = channel?.resolved?.definition.rules.limits?.connections ?? 0
-    return channel === undefined || limit === 0 || channel.members.length < limit
+    return channel === undefined || limit === 0 || channel.members.length + channel.arriving < limit
   }
 
-  /** The end of the way: member from now on, told so first of all. */
-  join(subscription: Subscription, ref?: number): void {
-    const { name, connection } = subscription
-    if (subscription.state !== 'joining' || !connection.open) return
-    const channel = this.#byName.get(name) ?? new Channel(name, this.definitions.resolve(name), this.#turn)
-    let first: boolean
+  /** The whole of a join that nobody has to decide: in the subscription's turn, and `onJoin` after it. */
+  join(subscription: Subscription, since: Since): Awaitable<void> {
+    let entered: Awaitable<void>
+    subscription.lane.run(() => {
+      entered = this.#enterOrClose(subscription, since)
+      return chain(entered, () => this.greet(subscription))
+    })
+    return entered!
+  }
+
+  /** Without its channel such a connection is of no use; its client may try another node, or later. */
+  #enterOrClose(subscription: Subscription, since: Since): Awaitable<void> {
+    const fail = (error: unknown): void => {
+      this.#observer.failed(error, subscription.connection)
+      this.leave(subscription, 'server')
+      const { code, reason } = closeCode('try-again-later')
+      subscription.connection.close(code, reason)
+    }
     try {
-      first = channel.add(subscription)
+      const entering = this.enter(subscription, since)
+      return entering instanceof Promise ? entering.catch(fail) : entering
     } catch (error) {
-      this.#observer.run(connection, () => {
+      return fail(error)
+    }
+  }
+
+  /**
+   * The end of the way: member from now on, told so first of all, and sent what it missed. Must run in the subscription's
+   * turn, and `greet` after it. Does nothing where nobody wants it any more.
+   * @throws or rejects with FST_CHANNELS_STORE_FAILED
+   */
+  enter(subscription: Subscription, since: Since, ref?: number): Awaitable<void> {
+    const { name } = subscription
+    const known = this.#byName.get(name)
+    const channel =
+      known ??
+      new Channel(name, this.definitions.resolve(name), {
+        turn: this.#turn,
+        broker: this.#broker,
+        failed: error => this.#observer.failed(error, null)
+      })
+    this.#byName.set(name, channel)
+    channel.arriving++
+    const arrived = (): void => {
+      channel.arriving--
+      this.#forgetIdle(channel)
+    }
+    const fail = (error: unknown): never => {
+      arrived()
+      throw storeFailed(error)
+    }
+    let started: Awaitable<void>
+    try {
+      started = channel.start()
+    } catch (error) {
+      return fail(error)
+    }
+    const admit = (): Awaitable<void> => this.#admit(channel, subscription, since, arrived, ref)
+    return started instanceof Promise ? started.then(admit, fail) : admit()
+  }
+
+  #admit(
+    channel: Channel,
+    subscription: Subscription,
+    since: Since,
+    arrived: () => void,
+    ref: number | undefined
+  ): Awaitable<void> {
+    const { head } = channel
+    const { connection } = subscription
+    const take = (outcome: Outcome, position: Position | null): boolean => {
+      const taken = subscription.state === 'joining' && connection.open && this.#take(channel, subscription)
+      arrived()
+      if (taken) {
+        this.#tell(subscription, outcome, position, ref)
+        this.#observer.joined(connection, channel.name, subscription.by)
+      }
+      return taken
+    }
+    if (head === null || connection.kind === 'plain' || since === null) void take({ kind: 'fresh' }, head)
+    else if (since === 'over-limit') void take({ kind: 'gap', to: head.offset, reason: since }, head)
+    else if (samePosition(since, head)) void take({ kind: 'recovered', from: head.offset, to: head.offset }, head)
+    else {
+      let done = false
+      const recovery = new Recovery(channel, subscription, this.#broker, since, (outcome, position) => {
+        done = true
+        return take(outcome, position)
+      })
+      return recovery.run().finally(() => {
+        if (!done) arrived()
+      })
+    }
+  }
+
+  /** False where the presence rule would not have it: then the connection is closed. */
+  #take(channel: Channel, subscription: Subscription): boolean {
+    try {
+      subscription.first = channel.add(subscription)
+      return true
+    } catch (error) {
+      void this.#observer.run(subscription.connection, () => {
         throw error
       })
-      return
+      return false
     }
-    this.#byName.set(name, channel)
-    this.confirm(subscription, ref)
-    this.#observer.joined(connection, name, subscription.by)
-    const onJoin = channel.resolved?.definition.rules.onJoin
-    if (onJoin === undefined) return
-    const { by } = subscription
-    const event = { channel: name, params: channel.params, connection, by, first }
-    subscription.lane.run(() => this.#observer.run(connection, () => onJoin(event)))
   }
 
-  /** Tells a connection that it is a member, with all that goes with it. */
-  confirm(subscription: Subscription, ref?: number): void {
+  /** Runs the channel's `onJoin` for who has just entered. */
+  greet(subscription: Subscription): Awaitable<void> {
+    const { channel, connection, by, first } = subscription
+    const onJoin = channel?.resolved?.definition.rules.onJoin
+    if (channel === null || onJoin === undefined) return
+    const event = { channel: channel.name, params: channel.params, connection, by, first }
+    return this.#observer.run(connection, () => onJoin(event))
+  }
+
+  /** Tells a member once more that it is one: it has been told everything up to the head. */
+  confirm(subscription: Subscription, ref: number): void {
+    const { head } = subscription.channel!
+    const outcome: Outcome =
+      head === null ? { kind: 'fresh' } : { kind: 'recovered', from: head.offset, to: head.offset }
+    this.#tell(subscription, outcome, head, ref)
+  }
+
+  #tell(subscription: Subscription, outcome: Outcome, head: Position | null, ref: number | undefined): void {
     const channel = subscription.channel!
     if (subscription.connection.kind === 'plain') return
     const presence = channel.tellsPresence ? { presence: channel.presence.state() } : {}
+    const position = head === null ? {} : { position: head }
     const at = { channel: channel.name, ...(ref === undefined ? {} : { ref }) }
-    const frame = systemFrame('$joined', { by: subscription.by, outcome: { kind: 'fresh' }, ...presence }, at)
-    this.reply(subscription, frame)
+    this.reply(subscription, systemFrame('$joined', { by: subscription.by, ...position, outcome, ...presence }, at))
+  }
+
+  #forgetIdle(channel: Channel): void {
+    if (!channel.idle || this.#byName.get(channel.name) !== channel) return
+    this.#byName.delete(channel.name)
+    channel.end()
   }
 
   /** Ends a membership, or the way to one. Nothing of the channel reaches the connection after `$left`. */
@@ -132,7 +232,7 @@ export class Channels {
       return
     }
     const last = channel.remove(subscription)
-    if (channel.members.length === 0) this.#byName.delete(name)
+    this.#forgetIdle(channel)
     if (connection.open && connection.kind !== 'plain') {
       connection.sendFrame(systemFrame('$left', { reason }, { channel: name, ...(ref === undefined ? {} : { ref }) }))
     }
@@ -150,6 +250,10 @@ export class Channels {
   /** Sends one member a frame that must not overtake what was published on its channel before. */
   reply(subscription: Subscription, frame: Frame): void {
     this.replyEncoded(subscription, encodeText(encodeFrame(frame)))
+  }
+
+  replyText(subscription: Subscription, text: string): void {
+    this.replyEncoded(subscription, encodeText(text))
   }
 
   replyEncoded(subscription: Subscription, encoded: Uint8Array): void {

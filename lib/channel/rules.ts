@@ -1,5 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
 import { Type } from '@sinclair/typebox'
+import type { LogPolicy } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
 import type { Logger } from '../log.ts'
@@ -93,7 +94,15 @@ export interface ChannelRules<D extends AnyChannel = AnyChannel> {
   /** Who is in the channel is told to its members. A function says what is told besides the id. Default false. */
   readonly presence?: boolean | ((profile: RegisteredProfile, connection: Connection) => PresenceInfo<D>)
   readonly limits?: ChannelLimits
+  /**
+   * Whether publications are kept, so that who was away gets what it missed; `true` is `DEFAULT_LOG`, and an object says
+   * otherwise in part. Default false. Ephemeral events are never kept.
+   */
+  readonly log?: boolean | Partial<LogPolicy>
 }
+
+/** How a log is kept unless told otherwise. */
+export const DEFAULT_LOG: LogPolicy = Object.freeze({ entries: 1_000, ageMs: 86_400_000, bytes: 1_048_576 })
 
 /** The rules that a channel must be given: handlers are not optional where it has commands. */
 export type RulesFor<D extends AnyChannel> = ChannelRules<D> &
@@ -101,14 +110,17 @@ export type RulesFor<D extends AnyChannel> = ChannelRules<D> &
 
 const fn = Type.Function([], Type.Unknown())
 const count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+const positive = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
 const RULES = {
   access: fn,
   onJoin: fn,
   onLeave: fn,
   commands: Type.Object({}),
   presence: Type.Union([Type.Boolean(), fn]),
-  limits: Type.Object({})
+  limits: Type.Object({}),
+  log: Type.Union([Type.Boolean(), Type.Object({})])
 } satisfies Record<keyof ChannelRules, TSchema>
+const LOG = { entries: positive, ageMs: positive, bytes: positive } satisfies Record<keyof LogPolicy, TSchema>
 const LIMITS = { connections: count, messagesPerSecond: count } satisfies Record<keyof ChannelLimits, TSchema>
 
 /**
@@ -118,6 +130,14 @@ const LIMITS = { connections: count, messagesPerSecond: count } satisfies Record
 export function assertRules(rules: ChannelRules): void {
   assertKeys('rules.', rules, RULES)
   assertKeys('rules.limits.', rules.limits ?? {}, LIMITS)
+  if (typeof rules.log === 'object') assertKeys('rules.log.', rules.log, LOG)
+}
+
+/** The policy that the rules ask for; null where nothing is kept. */
+export function logPolicyOf({ log = false }: ChannelRules): LogPolicy | null {
+  if (log === false) return null
+  const given = log === true ? {} : Object.entries(log).filter(([, value]) => value !== undefined)
+  return { ...DEFAULT_LOG, ...(log === true ? {} : Object.fromEntries(given as Array<[string, number]>)) }
 }
 
 export interface ChannelLimits {

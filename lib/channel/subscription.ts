@@ -14,6 +14,8 @@ export class Subscription implements Membership {
   readonly lane = new Lane()
   /** Set while joined. */
   channel: Channel | null = null
+  /** Whether it was the first of its user in the channel when it joined. */
+  first = false
   /** Place among the channel's members. */
   index = -1
   /** `joining` while access is being decided. */

@@ -12,6 +12,7 @@ import { encodeText } from './frame.ts'
 import { Outbox } from './outbox.ts'
 import type { OutgoingMessage } from './publication.ts'
 import { encodeMessage } from './publication.ts'
+import type { Resume } from './resume.ts'
 import type { Receiver, Transport } from './transport.ts'
 import type { Turn } from './turn.ts'
 
@@ -37,6 +38,9 @@ export interface Membership {
 export interface ConnectionParts {
   readonly id: string
   readonly session: string
+  readonly resumed: boolean
+  /** What its client came back with; null where it is new. */
+  readonly cameWith: Resume | null
   readonly transport: Transport
   /** Whether the client speaks the whole protocol, or is a plain one that knows no subprotocol. */
   readonly kind: ConnectionKind
@@ -72,7 +76,7 @@ export interface ConnectionEvents {
 export class Connection implements Receiver {
   /** Unique among all connections of all nodes. */
   readonly id: string
-  /** 128 random bits, base64url; outlives the connection once resume is there. */
+  /** 128 random bits, base64url; outlives the connection. */
   readonly session: string
   /** `channels.v1`, or `plain` where the client offered no subprotocol. */
   readonly kind: ConnectionKind
@@ -83,7 +87,7 @@ export class Connection implements Receiver {
   /** The channel it was upgraded for; frames that name no channel mean this one. */
   readonly route: string
   /** Whether its session had a connection before. */
-  readonly resumed = false
+  readonly resumed: boolean
   /** Milliseconds since 1970, by the wall clock. */
   readonly openedAt: number
   readonly logger: Logger
@@ -92,6 +96,8 @@ export class Connection implements Receiver {
   readonly memberships = new Map<string, Membership>()
   /** @internal */
   readonly transport: Transport
+  /** @internal */
+  readonly cameWith: Resume | null
   readonly #outbox: Outbox
   readonly #parts: ConnectionParts
   #state: 'open' | 'closing' | 'closed' = 'open'
@@ -102,6 +108,8 @@ export class Connection implements Receiver {
     this.#parts = parts
     this.id = parts.id
     this.session = parts.session
+    this.resumed = parts.resumed
+    this.cameWith = parts.cameWith
     this.kind = parts.kind
     this.profile = parts.profile
     this.metadata = parts.metadata
@@ -151,6 +159,12 @@ export class Connection implements Receiver {
     const frame = encodeMessage(message.channel ?? this.route, message, this.#parts.messageBytes)
     this.#parts.turn.distribute()
     this.sendEncoded(frame, 1)
+  }
+
+  /** @internal Writes what is queued; resolves once the operating system has taken it, or the link is gone. */
+  drained(): Promise<void> {
+    this.#outbox.flush()
+    return new Promise(resolve => this.transport.whenDrained(resolve))
   }
 
   /** @internal Stops reading. */
@@ -235,6 +249,12 @@ export class Connection implements Receiver {
     const event = { code, reason: loggable(reason), clean: code !== 1006, willReturn: comesBack(code) }
     this.#parts.events.closed(this, event)
   }
+}
+
+/** Closes with the code of that name. */
+export function closeAs(connection: Connection, name: CloseName): void {
+  const { code, reason } = closeCode(name)
+  connection.close(code, reason)
 }
 
 /** Codes that an endpoint may send (RFC 6455 §7.4): the rest are reserved or mean that none was sent. */

@@ -20,21 +20,36 @@ export function assertChannelName(name: unknown, from: 'program' | 'request' = '
   throw from === 'request' ? Object.assign(error, { statusCode: 400 }) : error
 }
 
+/** What the place in a log, `,"offset":…,"tag":"…"`, takes at most. */
+const PLACE_BYTES = 48
+/** What the header of a WebSocket frame takes at most. */
+const HEADER_BYTES = 10
+
 /**
- * The bytes that every receiver of a message gets. `through` is the channel that it is delivered through.
+ * The text of a message as a frame. `through` is the channel that it is delivered through.
  * @throws FST_CHANNELS_INVALID_CHANNEL, FST_CHANNELS_RESERVED_COMMAND, FST_CHANNELS_UNSERIALISABLE,
  * FST_CHANNELS_MESSAGE_TOO_BIG
  */
-export function encodeMessage(through: string, message: OutgoingMessage, maxBytes: number): Buffer {
+export function messageText(through: string, message: OutgoingMessage, maxBytes: number): string {
   assertChannelName(through)
   const { channel = through, cmd, param, from } = message
   if (channel !== through) assertChannelName(channel)
   if (typeof cmd !== 'string' || cmd === '' || cmd.length > 128 || cmd.startsWith('$')) {
     throw channelsError('FST_CHANNELS_RESERVED_COMMAND', shown(cmd))
   }
-  const frame = encodeText(serialise(through, channel, cmd, param, from))
-  if (frame.byteLength > maxBytes) throw channelsError('FST_CHANNELS_MESSAGE_TOO_BIG', cmd, frame.byteLength, maxBytes)
-  return frame
+  const text = serialise(through, channel, cmd, param, from)
+  // A message that no outbox can hold would close every member of its channel.
+  const bytes = Buffer.byteLength(text) + HEADER_BYTES + PLACE_BYTES
+  if (bytes > maxBytes) throw channelsError('FST_CHANNELS_MESSAGE_TOO_BIG', cmd, bytes, maxBytes)
+  return text
+}
+
+/**
+ * The bytes that every receiver of a message gets.
+ * @throws as messageText
+ */
+export function encodeMessage(through: string, message: OutgoingMessage, maxBytes: number): Buffer {
+  return encodeText(messageText(through, message, maxBytes))
 }
 
 function serialise(through: string, channel: string, cmd: string, param: unknown, from: string | undefined): string {

@@ -1,6 +1,7 @@
 import type { Logger } from '../log.ts'
 import type { RegisteredProfile } from '../register.ts'
 import type { ConnectionKind } from './connection.ts'
+import type { Resume } from './resume.ts'
 import type { Transport } from './transport.ts'
 
 /**
@@ -12,6 +13,8 @@ export interface Rendezvous {
   readonly ip: string
   readonly logger: Logger
   readonly kind: ConnectionKind
+  /** What the client has come back with; null where it is new. */
+  readonly resume: Resume | null
   /** Aborts when the peer leaves, the handshake takes too long, or the server closes. */
   readonly signal: AbortSignal
   /** Throws unless the handshake can still be opened. */

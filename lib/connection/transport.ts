@@ -30,6 +30,8 @@ export interface Transport {
   write(frames: readonly Uint8Array[]): void
   /** Bytes taken and not yet handed to the operating system. */
   buffered(): number
+  /** Calls `task` once what was written so far has been handed to the operating system, or the link is gone. */
+  whenDrained(task: () => void): void
   /** Bytes received so far, of whatever kind: any byte is a sign of life. */
   received(): number
   /** Stops and resumes reading, so that the peer feels the pressure. */

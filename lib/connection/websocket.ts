@@ -4,6 +4,7 @@ import type { CloseName } from '../protocol/close-code.ts'
 import type { Receiver, Transport } from './transport.ts'
 
 const OPEN = 1
+const NOTHING = new Uint8Array(0)
 
 /**
  * A transport over a ws socket. Reading, masking, fragments, pings and closes are ws's; our frames go straight to the TCP
@@ -55,6 +56,11 @@ export class WebSocketTransport implements Transport {
 
   buffered(): number {
     return this.#socket.writableLength
+  }
+
+  whenDrained(task: () => void): void {
+    if (this.#socket.writableLength === 0 || !this.#socket.writable) task()
+    else this.#socket.write(NOTHING, () => task())
   }
 
   received(): number {

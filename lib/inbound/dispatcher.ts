@@ -1,11 +1,14 @@
+import type { Broker } from '../broker/broker.ts'
+import type { Publisher } from '../channel/publisher.ts'
 import type { Channels } from '../channel/registry.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import type { Connection } from '../connection/connection.ts'
+import { encodeText } from '../connection/frame.ts'
 import type { Observer } from '../observer.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { closeCode } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
-import { decodeFrame, FrameError } from '../protocol/message.ts'
+import { decodeFrame, encodeFrame, FrameError } from '../protocol/message.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { Refusals } from '../stats.ts'
 import type { Commands } from './commands.ts'
@@ -13,8 +16,10 @@ import type { MessageHandler } from './handlers.ts'
 import type { InboxLimits } from './inbox.ts'
 import { Inbox } from './inbox.ts'
 import { Refusal, refusalOf } from './refusal.ts'
-import { runCommand } from './run-command.ts'
+import { answerWith, runCommand } from './run-command.ts'
 import { runRequest } from './run-request.ts'
+import type { Session } from './session.ts'
+import type { Sessions } from './sessions.ts'
 
 /** A connection may owe this many bursts of messages before it is closed. */
 const MAX_DEBT_BURSTS = 10
@@ -25,6 +30,9 @@ export interface DispatcherParts {
   /** How long an access rule may take. */
   readonly accessTimeoutMs: number
   readonly channels: Channels
+  readonly publisher: Publisher
+  readonly sessions: Sessions
+  readonly broker: Broker
   readonly commands: Commands
   readonly observer: Observer
   readonly refusals: Refusals
@@ -42,13 +50,16 @@ export class Dispatcher {
     this.parts = parts
   }
 
-  open(connection: Connection, onMessage: MessageHandler | null): void {
-    this.#inboxes.set(connection, new Inbox(this.parts.clock, this.parts.limits, onMessage))
+  open(connection: Connection, session: Session, onMessage: MessageHandler | null): void {
+    this.#inboxes.set(connection, new Inbox(this.parts.clock, this.parts.limits, session, onMessage))
   }
 
   close(connection: Connection): void {
-    this.#inboxes.get(connection)?.pause?.cancel()
+    const inbox = this.#inboxes.get(connection)
+    if (inbox === undefined) return
+    inbox.pause?.cancel()
     this.#inboxes.delete(connection)
+    this.parts.sessions.leave(inbox.session, connection)
   }
 
   /** A sign of life that is no message still counts against the rate. */
@@ -69,10 +80,7 @@ export class Dispatcher {
       frame = decodeFrame(text, { maxDepth: this.parts.limits.depth, strict: connection.kind !== 'plain' })
     } catch (error) {
       if (!(error instanceof FrameError)) throw error
-      const { id, message } = error
-      // Its id is used up: else every command after it would be ahead of its turn.
-      if (id !== undefined) inbox.sequence.take(id)
-      this.nack(connection, id === undefined ? {} : { id }, new Refusal('bad-frame', message))
+      this.#unreadable(connection, inbox, error)
       this.#strike(connection, inbox)
       return
     }
@@ -88,20 +96,42 @@ export class Dispatcher {
     })
   }
 
-  /** Tells a client why it was refused, in the words that its kind knows. */
-  nack(connection: Connection, at: Pick<Frame, 'channel' | 'id' | 'ref'>, refusal: Refusal): void {
-    const { code, message, retry, retryAfterMs } = refusal
+  /** Its id is used up: else every command after it would be ahead of its turn. */
+  #unreadable(connection: Connection, { session }: Inbox, { id, message }: FrameError): void {
+    const refusal = new Refusal('bad-frame', message)
+    const turn = id === undefined || connection.kind === 'plain' ? 'repeat' : session.sequence.take(id, '')
+    if (turn === 'run') answerWith(this, connection, session, { id: id! }, refusal)
+    else this.nack(connection, id === undefined ? {} : { id }, refusal)
+  }
+
+  /** Tells a client why it was refused, in the words that its kind knows. Gives the frame's text. */
+  nack(connection: Connection, at: Pick<Frame, 'channel' | 'id' | 'ref'>, refusal: Refusal): string {
+    const { code, message, retry, retryAfterMs, from } = refusal
     this.parts.refusals.count(code)
     this.parts.observer.nacked(connection, code, message)
-    if (connection.kind === 'plain') {
-      connection.sendFrame({ ...at, cmd: 'error', param: { code, message } })
-      return
+    if (connection.kind === 'plain') return this.tell(connection, { ...at, cmd: 'error', param: { code, message } })
+    const param = {
+      code,
+      message,
+      retry,
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(retryAfterMs) }),
+      ...(from === undefined ? {} : { from })
     }
-    const wait = retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(retryAfterMs) }
-    const frame = systemFrame('$nack', { code, message, retry, ...wait }, at)
-    const subscription = at.channel === undefined ? undefined : connection.memberships.get(at.channel)
-    if (subscription === undefined) connection.sendFrame(frame)
-    else this.parts.channels.reply(subscription as Subscription, frame)
+    return this.tell(connection, systemFrame('$nack', param, at))
+  }
+
+  /** Sends a frame after what was published on its channel before, and gives its text. */
+  tell(connection: Connection, frame: Frame): string {
+    const text = encodeFrame(frame)
+    this.tellText(connection, frame.channel, text)
+    return text
+  }
+
+  tellText(connection: Connection, channel: string | undefined, text: string): void {
+    const subscription = channel === undefined ? undefined : connection.memberships.get(channel)
+    const encoded = encodeText(text)
+    if (subscription === undefined) connection.sendEncoded(encoded, 1)
+    else this.parts.channels.replyEncoded(subscription as Subscription, encoded)
   }
 
   #route(connection: Connection, inbox: Inbox, frame: Frame, bytes: number): void {

@@ -1,11 +1,11 @@
 import type { Clock, Timer } from '../protocol/clock.ts'
 import type { MessageHandler } from './handlers.ts'
 import { TokenBucket } from './rate-limit.ts'
-import { Sequence } from './sequence.ts'
+import type { Session } from './session.ts'
 
 /** What is kept of one connection's input. */
 export class Inbox {
-  readonly sequence = new Sequence()
+  readonly session: Session
   /** Null where the rate is not limited. */
   readonly bucket: TokenBucket | null
   /** Null where strikes are not counted. */
@@ -18,7 +18,8 @@ export class Inbox {
   /** Of channels with a rate of their own. */
   readonly channelBuckets = new Map<string, TokenBucket>()
 
-  constructor(clock: Clock, limits: InboxLimits, onMessage: MessageHandler | null) {
+  constructor(clock: Clock, limits: InboxLimits, session: Session, onMessage: MessageHandler | null) {
+    this.session = session
     const { messagesPerSecond, burst, violationsPerMinute } = limits
     this.bucket = messagesPerSecond === 0 ? null : new TokenBucket(clock, messagesPerSecond, burst)
     this.strikes =
@@ -35,4 +36,5 @@ export interface InboxLimits {
   readonly burst: number
   readonly pendingCommands: number
   readonly violationsPerMinute: number
+  readonly history: number
 }

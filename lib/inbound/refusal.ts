@@ -5,16 +5,24 @@ import { NACK_CODES } from '../protocol/system.ts'
 export class Refusal extends Error {
   readonly code: NackCode
   readonly retryAfterMs: number | undefined
+  /** Of `resend-from`: the id to begin again with. */
+  readonly from: number | undefined
 
-  constructor(code: NackCode, message: string = NACK_CODES[code].meaning, retryAfterMs?: number) {
+  constructor(code: NackCode, message: string = NACK_CODES[code].meaning, retryAfterMs?: number, from?: number) {
     super(message)
     this.code = code
     this.retryAfterMs = retryAfterMs
+    this.from = from
   }
 
   get retry(): boolean {
     return NACK_CODES[this.code].retry
   }
+}
+
+/** Begin again with this id. */
+export function resendFrom(id: number): Refusal {
+  return new Refusal('resend-from', `The next id is ${id}.`, undefined, id)
 }
 
 const BY_STATUS: Readonly<Record<number, NackCode>> = {
@@ -28,7 +36,8 @@ const BY_STATUS: Readonly<Record<number, NackCode>> = {
 export function refusalOf(error: unknown): Refusal | null {
   if (error instanceof Refusal) return error
   try {
-    const { statusCode, message } = error as { statusCode?: unknown; message?: unknown }
+    const { code: ours, statusCode, message } = error as { code?: unknown; statusCode?: unknown; message?: unknown }
+    if (ours === 'FST_CHANNELS_STORE_FAILED') return new Refusal('unavailable')
     const code = typeof statusCode === 'number' ? BY_STATUS[statusCode] : undefined
     return code === undefined ? null : new Refusal(code, String(message))
   } catch {

@@ -1,28 +1,33 @@
-import type { Channel } from '../channel/channel.ts'
-import type { Collected, CommandContext } from '../channel/rules.ts'
+import type { Awaitable } from '../awaitable.ts'
+import { chain } from '../awaitable.ts'
+import type { KeptResult } from '../broker/broker.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import type { Connection } from '../connection/connection.ts'
-import { encodeText } from '../connection/frame.ts'
-import type { OutgoingMessage } from '../connection/publication.ts'
-import { channelsError } from '../errors.ts'
-import { isThenable } from '../host-code.ts'
+import { closeAs } from '../connection/connection.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
-import { systemFrame } from '../protocol/system.ts'
-import type { Command } from './commands.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import { execute } from './execute.ts'
 import type { Inbox } from './inbox.ts'
 import { TokenBucket } from './rate-limit.ts'
-import { Refusal } from './refusal.ts'
+import { Refusal, resendFrom } from './refusal.ts'
+import type { Session } from './session.ts'
 
 /** Channels with a rate of their own that are remembered for one connection. */
 const MAX_CHANNEL_BUCKETS = 1024
 
-type CommandFrame = Frame & { readonly channel: string }
+export type CommandFrame = Frame & { readonly channel: string }
+
+/** What became of a command: why it was refused, or the text of its ack, which a plain client does not get. */
+export type Result =
+  | Refusal
+  | { readonly ack: string | null /** Whether the store keeps it, so that we need not. */; readonly kept: boolean }
+  /** Another connection has its session, and is answered there. */
+  | 'fenced'
 
 /**
  * A client's command: after those that came before it on the same channel, the handler runs, what it collected is
- * published, and the ack follows.
+ * stored or sent, and the ack follows.
  * @throws {Refusal} where it is refused on arrival
  */
 export function runCommand(
@@ -32,19 +37,150 @@ export function runCommand(
   frame: CommandFrame,
   bytes: number
 ): void {
-  const id = connection.kind === 'plain' ? undefined : frame.id
-  if (connection.kind !== 'plain') takeId(inbox, id)
-  const subscription = admit(dispatcher, connection, inbox, frame, bytes)
-  subscription.lane.run(() => {
-    const outcome = execute(dispatcher, subscription, inbox, frame, id)
+  if (connection.kind === 'plain') {
+    const subscription = admit(dispatcher, connection, inbox, frame, bytes)
+    subscription.lane.run(() => {
+      const settle = (result: Result): void => {
+        dispatcher.done(inbox)
+        if (result instanceof Refusal) dispatcher.nack(connection, addressOf(frame), result)
+      }
+      return chain(execute(dispatcher, subscription, inbox, frame, undefined), settle)
+    })
+    return
+  }
+  const { id } = frame
+  if (id === undefined) throw new Refusal('bad-frame', 'a command needs an id')
+  const { session } = inbox
+  const turn = session.sequence.take(id, frame.channel)
+  if (turn === 'repeat') answerAgain(dispatcher, connection, inbox, frame, id)
+  else if (turn !== 'run') throw resendFrom(turn.from)
+  else begin(dispatcher, connection, inbox, frame, id, bytes)
+}
+
+/** A command whose turn it is; what refuses it on arrival is its answer, or leaves its id for another time. */
+function begin(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  frame: CommandFrame,
+  id: number,
+  bytes: number
+): void {
+  const { session } = inbox
+  const at = { channel: frame.channel, id }
+  let subscription: Subscription
+  try {
+    if (frame.cmd === '$void') dispatcher.begin(inbox)
+    else subscription = admit(dispatcher, connection, inbox, frame, bytes)
+  } catch (error) {
+    answerWith(dispatcher, connection, session, at, error as Refusal)
+    return
+  }
+  session.begin(id)
+  const run = (): Awaitable<void> => {
     const settle = (result: Result): void => {
       dispatcher.done(inbox)
-      if (result instanceof Refusal) dispatcher.nack(connection, addressOf(frame), result)
-      else if (result !== null) dispatcher.parts.channels.replyEncoded(subscription, result)
+      answerWith(dispatcher, connection, session, at, result)
+      session.end(id)
     }
-    if (!(outcome instanceof Promise)) return settle(outcome)
-    return outcome.then(settle)
-  })
+    // It was received by a connection that is gone: its client sends it again by the next.
+    if (!connection.open) return settle('fenced')
+    // One before it may have been given back since it came.
+    const from = session.sequence.blockedBy(id, frame.channel)
+    if (from !== null) return settle(resendFrom(from))
+    if (frame.cmd === '$void') return settle(new Refusal('voided'))
+    return chain(execute(dispatcher, subscription!, inbox, frame, id), settle)
+  }
+  const lane = connection.memberships.get(frame.channel) as Subscription | undefined
+  if (lane === undefined) void run()
+  else lane.lane.run(run)
+}
+
+/** Records what became of a command and tells its sender. An id that is refused for the moment is given back. */
+export function answerWith(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  { sequence, answers }: Session,
+  at: Pick<Frame, 'channel'> & { readonly id: number },
+  result: Result
+): void {
+  const { id } = at
+  if (result === 'fenced' || (result instanceof Refusal && result.retry)) {
+    sequence.giveBack(id)
+    if (result !== 'fenced') dispatcher.nack(connection, at, result)
+    else if (connection.open) closeAs(connection, 'replaced')
+    return
+  }
+  sequence.consume(id)
+  if (result instanceof Refusal) answers.add(id, dispatcher.nack(connection, at, result))
+  else {
+    if (!result.kept) answers.add(id, result.ack!)
+    dispatcher.tellText(connection, at.channel, result.ack!)
+  }
+}
+
+/**
+ * An id that was accepted before: what became of it is said once more, for each copy that comes, in the channel's turn.
+ * @throws {Refusal} as `Dispatcher.begin`
+ */
+function answerAgain(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  { channel, id: _, ...frame }: CommandFrame,
+  id: number
+): void {
+  const { session } = inbox
+  dispatcher.begin(inbox)
+  const run = async (): Promise<void> => {
+    try {
+      await session.whenDone(id)
+      if (connection.open) await tellAgain(dispatcher, connection, inbox, { ...frame, channel }, id)
+    } finally {
+      dispatcher.done(inbox)
+    }
+  }
+  const subscription = connection.memberships.get(channel) as Subscription | undefined
+  if (subscription === undefined) void run()
+  else subscription.lane.run(run)
+}
+
+async function tellAgain(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  frame: CommandFrame,
+  id: number
+): Promise<void> {
+  const { session } = inbox
+  const { channel } = frame
+  const at = { channel, id }
+  const known = session.answers.get(id)
+  if (known !== undefined) {
+    dispatcher.tellText(connection, channel, known)
+    return
+  }
+  try {
+    const kept = await dispatcher.parts.broker.result(session.key, id)
+    if (!connection.open) return
+    if (kept !== null) dispatcher.tellText(connection, channel, ackText(dispatcher, channel, id, kept))
+    else if (session.sequence.isOpen(id)) dispatcher.nack(connection, at, resendFrom(id))
+    else dispatcher.nack(connection, at, new Refusal('result-expired'))
+  } catch (error) {
+    dispatcher.parts.observer.failed(error, connection)
+    dispatcher.nack(connection, at, new Refusal('unavailable'))
+  }
+}
+
+/** An ack; `reply` is JSON text, empty where there is none. */
+export function ackText(dispatcher: Dispatcher, channel: string, id: number, { reply, position }: KeptResult): string {
+  const { stored } = dispatcher.parts.broker
+  const fields = [
+    ...(position === null ? [] : [`"position":${JSON.stringify(position)}`]),
+    ...(reply === '' ? [] : [`"reply":${reply}`]),
+    `"stored":"${position === null ? 'none' : stored}"`
+  ]
+  return `${encodeFrame({ channel, cmd: '$ack', id }).slice(0, -1)},"param":{${fields.join()}}}`
 }
 
 /** Where a command's nack goes; a plain client's id is told back to it as well. */
@@ -52,7 +188,7 @@ function addressOf({ channel, id }: CommandFrame): Pick<Frame, 'channel' | 'id'>
   return id === undefined ? { channel } : { channel, id }
 }
 
-/** @throws {Refusal} where there is no membership, or no room for a command of it now; the latter leaves its id unused */
+/** @throws {Refusal} where there is no membership, or no room for a command of it now */
 function admit(
   dispatcher: Dispatcher,
   connection: Connection,
@@ -60,27 +196,12 @@ function admit(
   frame: CommandFrame,
   bytes: number
 ): Subscription {
-  try {
-    const subscription = connection.memberships.get(frame.channel) as Subscription | undefined
-    if (subscription === undefined) throw new Refusal('not-joined')
-    subscription.channel?.traffic.countIn(bytes)
-    limitChannelRate(dispatcher, subscription, inbox)
-    dispatcher.begin(inbox)
-    return subscription
-  } catch (error) {
-    if (error instanceof Refusal && error.retry && frame.id !== undefined) inbox.sequence.giveBack(frame.id)
-    throw error
-  }
-}
-
-/** What became of a command: why it was refused, or its encoded ack, which a plain client does not get. */
-type Result = Refusal | Uint8Array | null
-
-function takeId(inbox: Inbox, id: number | undefined): void {
-  if (id === undefined) throw new Refusal('bad-frame', 'a command needs an id')
-  const turn = inbox.sequence.take(id)
-  if (turn === 'expired') throw new Refusal('result-expired')
-  if (turn === 'ahead') throw new Refusal('resend-from', `The next id is ${inbox.sequence.next}.`)
+  const subscription = connection.memberships.get(frame.channel) as Subscription | undefined
+  if (subscription === undefined) throw new Refusal('not-joined')
+  subscription.channel?.traffic.countIn(bytes)
+  limitChannelRate(dispatcher, subscription, inbox)
+  dispatcher.begin(inbox)
+  return subscription
 }
 
 function limitChannelRate(dispatcher: Dispatcher, subscription: Subscription, inbox: Inbox): void {
@@ -96,107 +217,4 @@ function limitChannelRate(dispatcher: Dispatcher, subscription: Subscription, in
   }
   const waitMs = bucket.tryTake()
   if (waitMs > 0) throw new Refusal('rate-limited', undefined, waitMs)
-}
-
-/** Does not throw; a promise only where the handler made one. */
-function execute(
-  dispatcher: Dispatcher,
-  subscription: Subscription,
-  inbox: Inbox,
-  frame: CommandFrame,
-  id: number | undefined
-): Result | Promise<Result> {
-  const { connection, channel } = subscription
-  const refuse = (error: unknown): Refusal => dispatcher.refusal(connection, error)
-  try {
-    if (channel === null) throw new Refusal('not-joined')
-    const definition = channel.resolved?.definition
-    const table = definition === undefined ? null : dispatcher.parts.commands.of(definition)
-    const collected: Collected[] = []
-    const command = table === null ? null : checkedCommand(table, frame)
-    const answer =
-      command === null
-        ? passMessage(inbox, connection, frame)
-        : command.handler(frame.param, contextOf(subscription, channel, frame, collected))
-    const commit = (reply: unknown): Uint8Array | null => {
-      if (command !== null) assertReply(command, frame.cmd, reply)
-      // All that can fail comes before the first publication: half a command's effects must not go out.
-      const ack = id === undefined ? null : encodeAck(frame, id, reply)
-      publishAll(dispatcher, channel, connection, collected)
-      return ack
-    }
-    if (!isThenable(answer)) return commit(answer)
-    return Promise.resolve(answer).then(commit).catch(refuse)
-  } catch (error) {
-    return refuse(error)
-  }
-}
-
-function checkedCommand(table: ReadonlyMap<string, Command>, frame: CommandFrame): Command {
-  const command = table.get(frame.cmd)
-  if (command === undefined) throw new Refusal('unknown-command')
-  const violation = command.param.violation(frame.param)
-  if (violation !== null) throw new Refusal('invalid-param', `${violation.path}: ${violation.rule}`)
-  return command
-}
-
-/** A channel without commands of its own leaves its input to `onMessage`. */
-function passMessage(inbox: Inbox, connection: Connection, frame: CommandFrame): unknown {
-  if (inbox.onMessage === null) throw new Refusal('unknown-command')
-  const from = connection.profile === null ? {} : { from: connection.profile.id }
-  return inbox.onMessage({ channel: frame.channel, cmd: frame.cmd, param: frame.param, ...from }, connection)
-}
-
-function contextOf(
-  subscription: Subscription,
-  channel: Channel,
-  frame: CommandFrame,
-  collected: Collected[]
-): CommandContext {
-  const { connection } = subscription
-  const { profile } = connection
-  return {
-    channel: channel.name,
-    params: channel.params,
-    connection,
-    profile,
-    idempotencyKey: connection.kind === 'plain' ? null : `${connection.session}:${frame.id}`,
-    get signal() {
-      return subscription.signal
-    },
-    logger: connection.logger,
-    publish(event, options) {
-      const from = profile === null ? {} : { from: profile.id }
-      const message = { ...(event as OutgoingMessage), ...from }
-      collected.push({ message, exceptSender: options?.exceptSender === true })
-    }
-  }
-}
-
-function assertReply(command: Command, cmd: string, reply: unknown): void {
-  const violation = command.reply?.violation(reply) ?? null
-  if (violation !== null) throw channelsError('FST_CHANNELS_INVALID_REPLY', cmd, violation.path, violation.rule)
-}
-
-function encodeAck(frame: CommandFrame, id: number, reply: unknown): Uint8Array {
-  const param = { ...(reply === undefined ? {} : { reply }), stored: 'none' as const }
-  try {
-    return encodeText(encodeFrame(systemFrame('$ack', param, { channel: frame.channel, id })))
-  } catch (error) {
-    throw channelsError('FST_CHANNELS_UNSERIALISABLE', frame.cmd, (error as Error).message)
-  }
-}
-
-function publishAll(
-  dispatcher: Dispatcher,
-  channel: Channel,
-  sender: Connection,
-  collected: readonly Collected[]
-): void {
-  const { channels } = dispatcher.parts
-  const frames = collected.map(({ message }) => channels.encode(channel.name, message))
-  frames.forEach((frame, i) => {
-    // By name: while the handler ran everybody may have left, and those who came since are members of a new Channel.
-    channels.publish(channel.name, frame, collected[i]!.exceptSender ? { except: new Set([sender]) } : undefined)
-  })
 }

@@ -3,39 +3,50 @@ import type { ChannelRules } from '../channel/rules.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { Frame } from '../protocol/message.ts'
+import type { Position } from '../protocol/position.ts'
+import { isPosition } from '../protocol/position.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import { history } from './history.ts'
 import type { Inbox } from './inbox.ts'
 import { Refusal } from './refusal.ts'
 
-type RequestFrame = Frame & { readonly channel: string }
+export type RequestFrame = Frame & { readonly channel: string }
 
 /**
- * A client's `$join`, `$leave` or `$presence`.
+ * A client's `$join`, `$leave`, `$presence` or `$history`.
  * @throws {Refusal} where it is refused on arrival
  */
 export function runRequest(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, frame: RequestFrame): void {
   const request = REQUESTS.get(frame.cmd)
   if (request === undefined || connection.kind === 'plain') throw new Refusal('unknown-command')
   if (frame.ref === undefined) throw new Refusal('bad-frame', `${frame.cmd} needs a ref`)
-  request(dispatcher, connection, inbox, frame.channel, frame.ref)
+  request(dispatcher, connection, inbox, frame, frame.ref)
 }
 
-type Request = (dispatcher: Dispatcher, connection: Connection, inbox: Inbox, channel: string, ref: number) => void
+type Request = (dispatcher: Dispatcher, connection: Connection, inbox: Inbox, frame: RequestFrame, ref: number) => void
 
 const REQUESTS: ReadonlyMap<string, Request> = new Map([
   ['$join', join],
   ['$leave', leave],
-  ['$presence', presence]
+  ['$presence', presence],
+  ['$history', history]
 ])
 
-function join(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name: string, ref: number): void {
+function join(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  { channel: name, param }: RequestFrame,
+  ref: number
+): void {
   const { channels, limits } = dispatcher.parts
   const present = membershipOf(connection, name)
   if (present !== undefined) {
     whenMember(dispatcher, inbox, present, ref, () => channels.confirm(present, ref))
     return
   }
+  const since = positionOf(param, 'position') ?? connection.cameWith?.take(name) ?? null
   const resolved = channels.definitions.resolve(name)
   const access = resolved?.definition.rules.access
   if (resolved === null || access === undefined) throw new Refusal('unknown-channel')
@@ -49,16 +60,17 @@ function join(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name
       if (subscription.state === 'ended') throw new Refusal('not-joined')
       // In the turn of the join, so that no two of them take the last place.
       if (!channels.hasRoom(name)) throw new Refusal('channel-full')
-      channels.join(subscription, ref)
+      await channels.enter(subscription, since, ref)
     } catch (error) {
       refuseJoin(dispatcher, subscription, ref, error)
     } finally {
       dispatcher.done(inbox)
     }
+    await channels.greet(subscription)
   })
 }
 
-function membershipOf(connection: Connection, name: string): Subscription | undefined {
+export function membershipOf(connection: Connection, name: string): Subscription | undefined {
   return connection.memberships.get(name) as Subscription | undefined
 }
 
@@ -79,6 +91,14 @@ function whenMember(
     if (subscription.channel !== null) task(subscription.channel)
     else dispatcher.nack(subscription.connection, { channel: subscription.name, ref }, new Refusal('not-joined'))
   })
+}
+
+/** @throws {Refusal} where it is given and is none */
+export function positionOf(param: unknown, key: 'position' | 'before' | 'after'): Position | null {
+  const position = (Object(param) as Record<string, unknown>)[key]
+  if (position === undefined) return null
+  if (!isPosition(position)) throw new Refusal('invalid-param', `/${key}: Expected a position`)
+  return position
 }
 
 /** @throws {Refusal} or what the rule throws */
@@ -117,14 +137,26 @@ function refuseJoin(dispatcher: Dispatcher, subscription: Subscription, ref: num
 }
 
 /** After the commands that were sent before it. */
-function leave(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name: string, ref: number): void {
+function leave(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  { channel: name }: RequestFrame,
+  ref: number
+): void {
   const subscription = membershipOf(connection, name)
   if (subscription === undefined) throw new Refusal('not-joined')
   whenMember(dispatcher, inbox, subscription, ref, () => dispatcher.parts.channels.leave(subscription, 'client', ref))
 }
 
 /** Only members may ask: they have passed the access check. */
-function presence(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, name: string, ref: number): void {
+function presence(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  { channel: name }: RequestFrame,
+  ref: number
+): void {
   const subscription = membershipOf(connection, name)
   if (subscription === undefined) throw new Refusal('not-joined')
   whenMember(dispatcher, inbox, subscription, ref, channel => {

@@ -1,30 +1,81 @@
-/** Retryably refused ids that a client may send again, kept per session. */
-const MAX_HOLES = 1024
+import type { Progress } from '../broker/broker.ts'
+
+/** Ids that are accepted and not consumed, kept per session; beyond it no new one is accepted. */
+const MAX_OPEN = 1_024
 
 /** What to do with a command of this id. */
-export type Turn = 'run' | 'expired' | 'ahead'
+export type Turn =
+  | 'run'
+  /** It was accepted before: what became of it is answered once more. */
+  | 'repeat'
+  /** Not now: an id before it is missing. */
+  | { readonly from: number }
 
-/** The ids of one session's commands: the next one, and those that were refused and may come again. */
+interface Open {
+  readonly channel: string
+  /** `waiting` may come again; `running` is under way; `stored` is as good as consumed. */
+  state: 'waiting' | 'running' | 'stored'
+}
+
+/**
+ * The ids of one session's commands: 1, 2, 3 … over all channels. One that is refused for the moment stays open, and
+ * those after it on the same channel are not accepted before it has come again.
+ */
 export class Sequence {
-  #highest = 0
-  readonly #holes = new Set<number>()
+  #highest: number
+  /** Ids up to the highest that are not consumed. */
+  readonly #open = new Map<number, Open>()
 
-  get next(): number {
-    return this.#highest + 1
+  constructor({ highest, holes }: Progress = { highest: 0, holes: [] }) {
+    this.#highest = highest
+    // Which channel it was for is not known any more: it blocks none.
+    for (const id of holes) this.#open.set(id, { channel: '', state: 'waiting' })
   }
 
-  /** `expired` is an id that was used, `ahead` one before which others are missing. */
-  take(id: number): Turn {
-    if (this.#holes.delete(id)) return 'run'
-    if (id <= this.#highest) return 'expired'
-    if (id > this.#highest + 1) return 'ahead'
-    this.#highest = id
-    return 'run'
+  take(id: number, channel: string): Turn {
+    const known = this.#open.get(id)
+    if (id <= this.#highest && known?.state !== 'waiting') return 'repeat'
+    if (id > this.#highest + 1) return { from: this.#highest + 1 }
+    const from = this.blockedBy(id, channel)
+    if (known === undefined && this.#open.size >= MAX_OPEN) return { from: id }
+    this.#highest = Math.max(this.#highest, id)
+    this.#open.set(id, { channel, state: from === null ? 'running' : 'waiting' })
+    return from === null ? 'run' : { from }
   }
 
-  /** Gives an id back that was taken and not used: a retryable nack does not consume it. */
+  /** The lowest id of that channel below this one that has to come again first. */
+  blockedBy(id: number, channel: string): number | null {
+    let lowest: number | null = null
+    for (const [other, open] of this.#open) {
+      if (open.state !== 'waiting' || open.channel !== channel || other >= id) continue
+      if (lowest === null || other < lowest) lowest = other
+    }
+    return lowest
+  }
+
+  /** The id may come again: nothing came of it. */
   giveBack(id: number): void {
-    this.#holes.add(id)
-    if (this.#holes.size > MAX_HOLES) this.#holes.delete(Math.min(...this.#holes))
+    const open = this.#open.get(id)
+    if (open !== undefined) open.state = 'waiting'
+  }
+
+  /** It is being stored: what is stored meanwhile takes it for consumed, as running it twice would be worse than never. */
+  storing(id: number): void {
+    const open = this.#open.get(id)
+    if (open !== undefined) open.state = 'stored'
+  }
+
+  /** Whether the id was accepted and nothing has come of it. */
+  isOpen(id: number): boolean {
+    return this.#open.has(id)
+  }
+
+  consume(id: number): void {
+    this.#open.delete(id)
+  }
+
+  get progress(): Progress {
+    const holes = [...this.#open].filter(([, { state }]) => state !== 'stored').map(([id]) => id)
+    return { highest: this.#highest, holes: holes.sort((a, b) => a - b) }
   }
 }

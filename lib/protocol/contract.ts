@@ -113,7 +113,8 @@ export function eventSchema(definition: TSchema | EphemeralDefinition): TSchema 
   return isEphemeral(definition) ? definition.param : definition
 }
 
-function isEphemeral(definition: TSchema | EphemeralDefinition): definition is EphemeralDefinition {
+/** Whether an event is never kept. */
+export function isEphemeral(definition: TSchema | EphemeralDefinition): definition is EphemeralDefinition {
   return (definition as EphemeralDefinition).kind === 'ephemeral'
 }
 

@@ -3,6 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { ConnectionKind } from '../connection/connection.ts'
 import type { Rendezvous } from '../connection/rendezvous.ts'
+import type { Resume } from '../connection/resume.ts'
+import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
 import { WebSocketTransport } from '../connection/websocket.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
@@ -34,6 +36,16 @@ export function adopt(ws: WebSocket, request: FastifyRequest): void {
   else handshake.adopt(ws)
 }
 
+/** The names in a Sec-WebSocket-Protocol header. */
+export function offeredIn(header: string): string[] {
+  return header.split(',').map(name => name.trim())
+}
+
+function resumeIn(header = ''): Resume | null {
+  const offered = offeredIn(header).find(name => name.startsWith(RESUME_PREFIX))
+  return offered === undefined ? null : parseResume(offered)
+}
+
 /**
  * One upgrade request, from its arrival to its 101 or another answer. The action runs as the route's handler: as long as
  * it has not called `open`, whatever it throws is an ordinary answer of Fastify's.
@@ -41,6 +53,7 @@ export function adopt(ws: WebSocket, request: FastifyRequest): void {
 export class Handshake implements Rendezvous, Pending {
   readonly ip: string
   readonly kind: ConnectionKind
+  readonly resume: Resume | null
   /** Rejects with the answer where the handshake must end before the action has; resolves where the client is gone. */
   readonly ended: Promise<void>
   profile: RegisteredProfile | null = null
@@ -60,7 +73,9 @@ export class Handshake implements Rendezvous, Pending {
     this.#parts = parts
     // @fastify/websocket's injectWS has none.
     this.ip = request.ip ?? ''
-    this.kind = request.headers['sec-websocket-protocol'] === undefined ? 'plain' : SUBPROTOCOL
+    const offered = request.headers['sec-websocket-protocol']
+    this.kind = offered === undefined ? 'plain' : SUBPROTOCOL
+    this.resume = resumeIn(offered)
     this.logger = request.log as Logger
     handshakes.add(this)
     let end: { resolve: () => void; reject: (error: Error) => void } | undefined

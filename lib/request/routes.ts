@@ -2,6 +2,7 @@ import type {} from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import { arrange } from '../connection/rendezvous.ts'
+import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
 import { attempt } from '../host-code.ts'
@@ -11,7 +12,7 @@ import type { RegisteredProfile } from '../register.ts'
 import type { Refusals } from '../stats.ts'
 import type { MarkedAction } from './act.ts'
 import { actionOf } from './act.ts'
-import { adopt, Handshake } from './handshake.ts'
+import { adopt, Handshake, offeredIn } from './handshake.ts'
 import type { Handshakes } from './handshakes.ts'
 import type { PageState } from './page-state.ts'
 import { buildPageState } from './page-state.ts'
@@ -197,12 +198,16 @@ function faultOf({ headers }: FastifyRequest): Refused | null {
   if (upgrade?.toLowerCase() !== 'websocket' || typeof key !== 'string' || !KEY.test(key) || version !== '13') {
     return 'FST_CHANNELS_BAD_HANDSHAKE'
   }
-  const offered = headers['sec-websocket-protocol']?.split(',').map(name => name.trim())
-  if (offered === undefined) return null
+  const header = headers['sec-websocket-protocol']
+  if (header === undefined) return null
+  const offered = offeredIn(header)
   if (!offered.every(name => TOKEN.test(name)) || new Set(offered).size !== offered.length) {
     return 'FST_CHANNELS_BAD_HANDSHAKE'
   }
-  return offered.includes(SUBPROTOCOL) ? null : 'FST_CHANNELS_UNKNOWN_SUBPROTOCOL'
+  if (!offered.includes(SUBPROTOCOL)) return 'FST_CHANNELS_UNKNOWN_SUBPROTOCOL'
+  const resumes = offered.filter(name => name.startsWith(RESUME_PREFIX))
+  const fit = resumes.length < 2 && resumes.every(name => parseResume(name) !== null)
+  return fit ? null : 'FST_CHANNELS_BAD_HANDSHAKE'
 }
 
 /** Headers that go with some of our errors (RFC 9110 §7.8, §10.2.3; RFC 6455 §4.4). */
@@ -234,6 +239,7 @@ function ordinaryRendezvous(
     ip,
     signal,
     kind: 'plain',
+    resume: null,
     assertPending() {
       if (!mayUpgrade) throw channelsError('FST_CHANNELS_NOT_A_SOCKET_ROUTE', key)
     },

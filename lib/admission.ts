@@ -1,0 +1,80 @@
+import type { Channels } from './channel/registry.ts'
+import type { Connections } from './connection/registry.ts'
+import type { Rendezvous } from './connection/rendezvous.ts'
+import type { ChannelsError, ErrorCode } from './errors.ts'
+import { channelsError, forbidden } from './errors.ts'
+import type { OpenedSession, Sessions } from './inbound/sessions.ts'
+import type { Observer } from './observer.ts'
+import type { Limits } from './options.ts'
+import { isChannelName, userChannel } from './protocol/channel-name.ts'
+import type { Refusals } from './stats.ts'
+
+export interface AdmissionParts {
+  readonly limits: Limits
+  readonly refusals: Refusals
+  readonly channels: Channels
+  readonly connections: Connections
+  readonly sessions: Sessions
+  readonly observer: Observer
+}
+
+/** Whether a request may become a connection: all that may still be an ordinary HTTP answer. */
+export class Admission {
+  readonly #parts: AdmissionParts
+  #closing = false
+
+  constructor(parts: AdmissionParts) {
+    this.#parts = parts
+  }
+
+  /** From now on nobody is admitted. */
+  close(): void {
+    this.#closing = true
+  }
+
+  /** @throws FST_CHANNELS_FORBIDDEN, and what the rule throws */
+  async assertAccess({ profile, ip, signal }: Rendezvous, channel: string): Promise<void> {
+    const resolved = this.#parts.channels.resolve(channel)
+    const access = resolved?.definition.rules.access
+    if (resolved === null || access === undefined) return
+    const { params } = resolved
+    const allowed = await access({ channel, params, profile, via: 'route', connection: null, ip, signal })
+    if (allowed !== true) throw forbidden()
+  }
+
+  /** @throws FST_CHANNELS_STORE_FAILED */
+  async openSession({ resume, profile, ip }: Rendezvous): Promise<OpenedSession> {
+    try {
+      return await this.#parts.sessions.open(resume, profile, ip)
+    } catch (error) {
+      this.#parts.observer.failed(error, null)
+      throw this.#refusal('FST_CHANNELS_STORE_FAILED', 'the session could not be read')
+    }
+  }
+
+  /** Asked in the turn of the handshake, so that no two of them take the last place. */
+  assertCapacity({ profile, ip }: Rendezvous, channel: string): void {
+    const { channels, connections, limits } = this.#parts
+    const { connectionsPerAddress, connectionsPerUser } = limits
+    if (this.#closing) throw this.#refusal('FST_CHANNELS_CLOSING')
+    if (limits.connections !== 0 && connections.size >= limits.connections) {
+      throw this.#refusal('FST_CHANNELS_SERVICE_FULL')
+    }
+    if (connectionsPerAddress !== 0 && connections.countOfAddress(ip) >= connectionsPerAddress) {
+      throw this.#refusal('FST_CHANNELS_TOO_MANY_CONNECTIONS', 'address')
+    }
+    if (!channels.hasRoom(channel)) throw this.#refusal('FST_CHANNELS_CHANNEL_FULL')
+    if (profile === null) return
+    if (connectionsPerUser !== 0 && connections.countOfUser(profile.id) >= connectionsPerUser) {
+      throw this.#refusal('FST_CHANNELS_TOO_MANY_CONNECTIONS', 'user')
+    }
+    if (!isChannelName(userChannel(profile.id))) {
+      throw channelsError('FST_CHANNELS_INVALID_PROFILE', 'percent-encoded it is too long for the name of a channel')
+    }
+  }
+
+  #refusal(code: ErrorCode, ...args: string[]): ChannelsError {
+    this.#parts.refusals.count(code)
+    return Object.assign(channelsError(code, ...args), { retryAfter: 5 })
+  }
+}

@@ -1,0 +1,150 @@
+import type { Awaitable } from '../awaitable.ts'
+import { chain } from '../awaitable.ts'
+import type { Broker, Entry, ReadResult } from '../broker/broker.ts'
+import type { GapReason, Position } from '../protocol/position.ts'
+
+/** Publications that will not come: those after `from` up to `to`. Delivery goes on after `position`. */
+export interface LiveGap {
+  readonly from: number
+  readonly to: number
+  readonly reason: GapReason
+  readonly position: Position
+}
+
+/** Takes what comes out of a feed. */
+export interface FeedSink {
+  entry(entry: Entry): void
+  gap(gap: LiveGap): void
+  /** The store did not answer. */
+  failed(error: unknown): void
+}
+
+const PAGE = { entries: 500, bytes: 262_144 }
+/** Readings that may bring nothing new while entries wait behind a hole; then the hole is declared. */
+const MAX_TRIES = 3
+/** Entries that may wait while a hole is being filled; what is over is read again. */
+const MAX_WAITING = 1_000
+
+interface Waiting {
+  readonly entry: Entry
+  readonly epoch: string
+}
+
+/**
+ * The live end of one channel's log on this node: what comes out is each entry once, in order, without a hole that was not
+ * declared. What the broker lost on the way is read from the log, and what the log has lost is a gap.
+ */
+export class Feed {
+  readonly #name: string
+  readonly #broker: Broker
+  readonly #sink: FeedSink
+  #head: Position | null = null
+  /** What came while the head was not known or a hole was being filled. */
+  #waiting: Waiting[] | null = []
+  #ended = false
+
+  constructor(name: string, broker: Broker, sink: FeedSink) {
+    this.#name = name
+    this.#broker = broker
+    this.#sink = sink
+  }
+
+  /** The position up to which everything has come out; only once it has started. */
+  get head(): Position {
+    return this.#head!
+  }
+
+  /** Begins; what is appended from then on comes out. Rejects or throws as the broker does. */
+  start(): Awaitable<void> {
+    const head = this.#broker.subscribe(this.#name, (entry, epoch) => this.#take(entry, epoch))
+    return chain(head, position => {
+      this.#head = position
+      this.#drain(position)
+    })
+  }
+
+  end(): void {
+    this.#ended = true
+    this.#broker.unsubscribe(this.#name)
+  }
+
+  #take(entry: Entry, epoch: string): void {
+    if (this.#ended) return
+    if (this.#waiting === null && this.#follows(entry, epoch)) {
+      this.#advance(entry)
+      return
+    }
+    const filling = this.#waiting !== null
+    this.#waiting ??= []
+    this.#waiting.push({ entry, epoch })
+    if (this.#waiting.length > MAX_WAITING) this.#waiting.shift()
+    if (!filling) void this.#fill(0)
+  }
+
+  #follows({ offset, prev }: Entry, epoch: string): boolean {
+    const head = this.#head!
+    return offset === head.offset + 1 && prev === head.tag && epoch === head.epoch
+  }
+
+  #advance(entry: Entry): void {
+    const { epoch } = this.#head!
+    this.#head = { epoch, offset: entry.offset, tag: entry.tag }
+    this.#sink.entry(entry)
+  }
+
+  /** Hands on what waited, as far as it fits, and looks for the rest. */
+  #drain(from: Position, tries = 0): void {
+    const waiting = this.#waiting!
+    while (waiting.length > 0) {
+      const { entry, epoch } = waiting[0]!
+      if (this.#follows(entry, epoch)) this.#advance(entry)
+      // What is known already came out of a reading.
+      else if (epoch !== this.#head!.epoch || entry.offset > this.#head!.offset) break
+      waiting.shift()
+    }
+    if (waiting.length === 0) this.#waiting = null
+    else void this.#fill(this.#head === from ? tries : 0)
+  }
+
+  /** Reads what is between the head and what waits. */
+  #fill(tries: number): Awaitable<void> {
+    const from = this.#head!
+    if (tries >= MAX_TRIES) return this.#giveUp(from)
+    try {
+      const reading = this.#broker.read(this.#name, { after: from }, PAGE)
+      if (!(reading instanceof Promise)) return this.#filled(from, reading, tries)
+      return reading.then(
+        result => this.#filled(from, result, tries),
+        error => this.#failed(error, tries)
+      )
+    } catch (error) {
+      return this.#failed(error, tries)
+    }
+  }
+
+  #filled(from: Position, result: ReadResult, tries: number): Awaitable<void> {
+    if (this.#ended) return
+    if (result.kind === 'lost') this.#skip(from, result.head, result.reason)
+    else for (const entry of result.entries) if (this.#follows(entry, from.epoch)) this.#advance(entry)
+    if (result.kind === 'page' && !result.complete && this.#head !== from) return this.#fill(0)
+    this.#drain(from, tries + 1)
+  }
+
+  #failed(error: unknown, tries: number): Awaitable<void> {
+    if (this.#ended) return
+    this.#sink.failed(error)
+    return this.#fill(tries + 1)
+  }
+
+  /** The log cannot tell: what waits is all there is. */
+  #giveUp(from: Position): void {
+    const { entry, epoch } = this.#waiting![0]!
+    this.#skip(from, { epoch, offset: entry.offset - 1, tag: entry.prev }, 'store-error')
+    this.#drain(from)
+  }
+
+  #skip(from: Position, position: Position, reason: GapReason): void {
+    this.#head = position
+    this.#sink.gap({ from: from.offset, to: position.offset, reason, position })
+  }
+}

@@ -1,0 +1,138 @@
+import type { Broker, Entry, ReadResult } from '../broker/broker.ts'
+import { isAddressed } from '../connection/address.ts'
+import { encodeText } from '../connection/frame.ts'
+import { encodeFrame, withPlace } from '../protocol/message.ts'
+import type { GapReason, Outcome, Position } from '../protocol/position.ts'
+import { samePosition } from '../protocol/position.ts'
+import { systemFrame } from '../protocol/system.ts'
+import type { Channel } from './channel.ts'
+import type { Subscription } from './subscription.ts'
+
+/** What is read and sent at once; the next page waits until the peer has taken this one. */
+const PAGE = { entries: 500, bytes: 65_536 }
+/** Live entries that may wait for a member that still reads its past; what is over is read from the log. */
+const MAX_HELD = 500
+
+/** Makes the subscription a member and tells it so; false where that came to nothing. */
+export type Admit = (outcome: Outcome, position: Position) => boolean
+
+/**
+ * Brings one subscription from the position that its client has to the live end: reads the log page by page, at the pace
+ * of the peer, holds back what is published meanwhile, and joins the two where the one follows on the other.
+ */
+export class Recovery {
+  readonly #channel: Channel
+  readonly #subscription: Subscription
+  readonly #broker: Broker
+  readonly #admit: Admit
+  /** Live entries since the last reading began; null where there were too many to hold. */
+  #held: Entry[] | null = []
+  #at: Position
+  #admitted = false
+
+  constructor(channel: Channel, subscription: Subscription, broker: Broker, position: Position, admit: Admit) {
+    this.#channel = channel
+    this.#subscription = subscription
+    this.#broker = broker
+    this.#at = position
+    this.#admit = admit
+  }
+
+  /** Takes a live entry of the channel. */
+  take(entry: Entry): void {
+    if (this.#held === null) return
+    if (this.#held.length < MAX_HELD) this.#held.push(entry)
+    else this.#held = null
+  }
+
+  /** Resolves when the subscription is live, or has ended. */
+  async run(): Promise<void> {
+    this.#channel.recoveries.set(this.#subscription, this)
+    try {
+      while (await this.#turn()) await this.#subscription.connection.drained()
+    } finally {
+      this.#leave()
+    }
+  }
+
+  /** One page. False where there is nothing more to do. */
+  async #turn(): Promise<boolean> {
+    this.#held = []
+    const result = await this.#read()
+    if (this.#ended) return false
+    if (result === 'failed') return this.#lose('store-error')
+    if (result.kind === 'lost') return this.#lose(result.reason)
+    if (!this.#enter({ kind: 'recovered', from: this.#at.offset, to: result.head.offset })) return false
+    for (const entry of result.entries) this.#send(entry)
+    return !(result.complete && this.#join())
+  }
+
+  async #read(): Promise<ReadResult | 'failed'> {
+    try {
+      return await this.#broker.read(this.#channel.name, { after: this.#at }, PAGE)
+    } catch (error) {
+      this.#channel.failed(error)
+      return 'failed'
+    }
+  }
+
+  get #ended(): boolean {
+    const { state, connection } = this.#subscription
+    return !connection.open || state === 'ended'
+  }
+
+  #enter(outcome: Outcome): boolean {
+    if (this.#admitted) return true
+    this.#admitted = true
+    return this.#admit(outcome, outcome.kind === 'recovered' ? this.#at : this.#channel.head!)
+  }
+
+  /** Goes live where everything up to the head has been sent; false where the log has to be read once more. */
+  #join(): boolean {
+    for (const entry of this.#held ?? []) {
+      if (entry.offset <= this.#at.offset) continue
+      if (entry.offset !== this.#at.offset + 1 || entry.prev !== this.#at.tag) return false
+      this.#send(entry)
+    }
+    if (!samePosition(this.#at, this.#channel.head!)) return false
+    this.#leave()
+    return true
+  }
+
+  /** From this very moment on live entries are for fan-out to send. */
+  #leave(): void {
+    this.#channel.recoveries.delete(this.#subscription)
+  }
+
+  /** What is missing is told, and delivery goes on from the channel's head, in this turn. */
+  #lose(reason: GapReason): false {
+    const position = this.#channel.head!
+    const from = this.#at
+    this.#leave()
+    if (this.#admitted) {
+      const gap = { from: from.offset, to: position.offset, reason, position }
+      this.#subscription.connection.sendFrame(systemFrame('$gap', gap, { channel: this.#channel.name }))
+      return false
+    }
+    const since = from.epoch === position.epoch ? { from: from.offset } : {}
+    this.#enter({ kind: 'gap', ...since, to: position.offset, reason })
+    return false
+  }
+
+  #send(entry: Entry): void {
+    const { connection } = this.#subscription
+    this.#at = { epoch: this.#at.epoch, offset: entry.offset, tag: entry.tag }
+    const frame = isAddressed(connection, entry.except) ? encodeSkip(this.#channel.name, entry) : encodeEntry(entry)
+    connection.sendEncoded(frame, 1)
+  }
+}
+
+/** The bytes of a publication: the same in a replay as live. */
+export function encodeEntry({ text, offset, tag }: Entry): Uint8Array {
+  return encodeText(withPlace(text, offset, tag))
+}
+
+/** What stands in a publication's place for those that it is not for. */
+export function encodeSkip(channel: string, { offset, tag }: Entry): Uint8Array {
+  return encodeText(withPlace(encodeFrame(systemFrame('$skip', undefined, { channel })), offset, tag))
+}

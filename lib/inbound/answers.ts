@@ -1,0 +1,35 @@
+import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker/broker.ts'
+import type { Clock } from '../protocol/clock.ts'
+
+interface Answer {
+  readonly text: string
+  readonly at: number
+}
+
+/** The answers to one session's commands that are kept by this node alone: those of commands that stored nothing. */
+export class Answers {
+  readonly #clock: Clock
+  readonly #answers = new Map<number, Answer>()
+  #characters = 0
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** The text of the frame that answered this id; undefined where it is not kept any more. */
+  get(id: number): string | undefined {
+    return this.#answers.get(id)?.text
+  }
+
+  add(id: number, text: string): void {
+    const now = this.#clock.monotonic()
+    this.#answers.set(id, { text, at: now })
+    this.#characters += text.length
+    for (const [old, answer] of this.#answers) {
+      const over = now - answer.at > RESULT_AGE_MS || old <= id - RESULT_IDS
+      if (!over && this.#characters <= RESULT_CHARACTERS) return
+      this.#answers.delete(old)
+      this.#characters -= answer.text.length
+    }
+  }
+}

@@ -1,0 +1,173 @@
+import type { Awaitable } from '../awaitable.ts'
+import { chain } from '../awaitable.ts'
+import type { Committed } from '../broker/broker.ts'
+import type { Channel } from '../channel/channel.ts'
+import type { Prepared } from '../channel/publisher.ts'
+import type { Collected, CommandContext } from '../channel/rules.ts'
+import type { Subscription } from '../channel/subscription.ts'
+import { sessionAddress } from '../connection/address.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { OutgoingMessage } from '../connection/publication.ts'
+import { channelsError } from '../errors.ts'
+import { isThenable } from '../host-code.ts'
+import type { Command } from './commands.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import type { Inbox } from './inbox.ts'
+import { Refusal } from './refusal.ts'
+import type { CommandFrame, Result } from './run-command.ts'
+import { ackText } from './run-command.ts'
+
+/** One run of a command. */
+interface Run {
+  readonly dispatcher: Dispatcher
+  readonly subscription: Subscription
+  readonly inbox: Inbox
+  readonly frame: CommandFrame
+  /** Undefined for a plain client. */
+  readonly id: number | undefined
+  readonly channel: Channel
+  readonly collected: Collected[]
+}
+
+interface Effect extends Prepared {
+  readonly exceptSender: boolean
+}
+
+/** Runs a command's handler and gives its effects out. Does not throw or reject; a promise only where somebody made one. */
+export function execute(
+  dispatcher: Dispatcher,
+  subscription: Subscription,
+  inbox: Inbox,
+  frame: CommandFrame,
+  id: number | undefined
+): Awaitable<Result> {
+  const { connection, channel } = subscription
+  const refuse = (error: unknown): Refusal => dispatcher.refusal(connection, error)
+  try {
+    if (channel === null) throw new Refusal('not-joined')
+    const run: Run = { dispatcher, subscription, inbox, frame, id, channel, collected: [] }
+    const definition = channel.resolved?.definition
+    const table = definition === undefined ? null : dispatcher.parts.commands.of(definition)
+    const command = table === null ? null : checkedCommand(table, frame)
+    const answer = command === null ? passMessage(run) : command.handler(frame.param, contextOf(run))
+    const finish = (reply: unknown): Awaitable<Result> => give(run, command, reply)
+    if (isThenable(answer)) return Promise.resolve(answer).then(finish).catch(refuse)
+    const result = finish(answer)
+    return result instanceof Promise ? result.catch(refuse) : result
+  } catch (error) {
+    return refuse(error)
+  }
+}
+
+function checkedCommand(table: ReadonlyMap<string, Command>, frame: CommandFrame): Command {
+  const command = table.get(frame.cmd)
+  if (command === undefined) throw new Refusal('unknown-command')
+  const violation = command.param.violation(frame.param)
+  if (violation !== null) throw new Refusal('invalid-param', `${violation.path}: ${violation.rule}`)
+  return command
+}
+
+/** A channel without commands of its own leaves its input to `onMessage`. */
+function passMessage({ inbox, frame, subscription }: Run): unknown {
+  const { connection } = subscription
+  if (inbox.onMessage === null) throw new Refusal('unknown-command')
+  const from = connection.profile === null ? {} : { from: connection.profile.id }
+  return inbox.onMessage({ channel: frame.channel, cmd: frame.cmd, param: frame.param, ...from }, connection)
+}
+
+function contextOf({ subscription, channel, frame, collected }: Run): CommandContext {
+  const { connection } = subscription
+  const { profile } = connection
+  return {
+    channel: channel.name,
+    params: channel.params,
+    connection,
+    profile,
+    idempotencyKey: connection.kind === 'plain' ? null : `${connection.session}:${frame.id}`,
+    get signal() {
+      return subscription.signal
+    },
+    logger: connection.logger,
+    publish(event, options) {
+      const from = profile === null ? {} : { from: profile.id }
+      const message = { ...(event as OutgoingMessage), ...from }
+      collected.push({ message, exceptSender: options?.exceptSender === true })
+    }
+  }
+}
+
+/** All that can fail comes before the first publication: half a command's effects must not go out. */
+function give(run: Run, command: Command | null, reply: unknown): Awaitable<Result> {
+  const { dispatcher, channel, collected } = run
+  const text = replyText(run, command, reply)
+  const { publisher } = dispatcher.parts
+  const effects = collected.map(({ message, exceptSender }) => ({
+    ...publisher.prepare(channel.name, message),
+    exceptSender
+  }))
+  return effects.some(({ log }) => log !== null) ? store(run, effects, text) : send(run, effects, text)
+}
+
+function replyText({ frame, id }: Run, command: Command | null, reply: unknown): string {
+  const violation = command?.reply?.violation(reply) ?? null
+  if (violation !== null) throw channelsError('FST_CHANNELS_INVALID_REPLY', frame.cmd, violation.path, violation.rule)
+  if (reply === undefined || id === undefined) return ''
+  try {
+    const text: string | undefined = JSON.stringify(reply)
+    if (text !== undefined) return text
+    throw new TypeError(`a ${typeof reply} has no JSON form`)
+  } catch (error) {
+    throw channelsError('FST_CHANNELS_UNSERIALISABLE', frame.cmd, (error as Error).message)
+  }
+}
+
+/** Nothing of it is kept: it goes to fan-out, and the answer is ours to remember. */
+function send(run: Run, effects: readonly Effect[], reply: string): Result {
+  const { dispatcher, frame, id } = run
+  sendEach(run, effects)
+  if (id === undefined) return { ack: null, kept: true }
+  return { ack: ackText(dispatcher, frame.channel, id, { reply, position: null }), kept: false }
+}
+
+function sendEach({ dispatcher, subscription }: Run, effects: readonly Effect[]): void {
+  const audience = { except: new Set<Connection>([subscription.connection]) }
+  for (const effect of effects) dispatcher.parts.publisher.send(effect, effect.exceptSender ? audience : undefined)
+}
+
+/** What is kept is stored in one step with the answer; the rest goes out once that is done. */
+function store(run: Run, effects: readonly Effect[], reply: string): Awaitable<Result> {
+  const { dispatcher, inbox, id, subscription, frame } = run
+  const { session } = inbox
+  const sender = [sessionAddress(subscription.connection.session)]
+  const publications = effects.flatMap(({ channel, text, log, exceptSender }) =>
+    log === null ? [] : [{ channel, text, log, except: exceptSender ? sender : [] }]
+  )
+  if (id !== undefined) session.sequence.storing(id)
+  const command =
+    id === undefined
+      ? null
+      : { session: session.key, fence: session.fence, id, progress: session.sequence.progress, reply }
+  const settle = (committed: Committed): Result => {
+    if (committed.kind === 'fenced') return 'fenced'
+    if (committed.kind === 'expired') throw new Refusal('result-expired')
+    if (committed.kind === 'stored')
+      sendEach(
+        run,
+        effects.filter(({ log }) => log === null)
+      )
+    if (id === undefined) return { ack: null, kept: true }
+    const result =
+      committed.kind === 'earlier' ? committed.result : { reply, position: committed.positions.at(-1) ?? null }
+    return { ack: ackText(dispatcher, frame.channel, id, result), kept: true }
+  }
+  const fail = (error: unknown): Refusal => {
+    dispatcher.parts.observer.failed(error, subscription.connection)
+    return new Refusal('unavailable')
+  }
+  try {
+    const committing = dispatcher.parts.publisher.commit(publications, command)
+    return committing instanceof Promise ? committing.then(settle, fail) : chain(committing, settle)
+  } catch (error) {
+    return error instanceof Refusal ? error : fail(error)
+  }
+}

@@ -1,0 +1,76 @@
+import type { ReadFrom, ReadResult } from '../broker/broker.ts'
+import type { Subscription } from '../channel/subscription.ts'
+import { isAddressed } from '../connection/address.ts'
+import type { Connection } from '../connection/connection.ts'
+import { encodeFrame, withPlace } from '../protocol/message.ts'
+import type { Dispatcher } from './dispatcher.ts'
+import type { Inbox } from './inbox.ts'
+import { Refusal } from './refusal.ts'
+import type { RequestFrame } from './run-request.ts'
+import { membershipOf, positionOf } from './run-request.ts'
+
+/** Text of publications in one page, in bytes; at least one is sent. */
+const PAGE_BYTES = 262_144
+
+/** Only members may ask: they have passed the access check, and still do. */
+export function history(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  inbox: Inbox,
+  { channel: name, param }: RequestFrame,
+  ref: number
+): void {
+  const subscription = membershipOf(connection, name)
+  if (subscription === undefined) throw new Refusal('not-joined')
+  const { limit } = Object(param) as { limit?: unknown }
+  const most = dispatcher.parts.limits.history
+  if (!Number.isInteger(limit) || (limit as number) < 1 || (limit as number) > most) {
+    throw new Refusal('invalid-param', `/limit: Expected an integer from 1 to ${most}`)
+  }
+  const after = positionOf(param, 'after')
+  const before = positionOf(param, 'before')
+  if (after !== null && before !== null) throw new Refusal('invalid-param', '/before: Expected none beside after')
+  const from: ReadFrom = after === null ? { before } : { after }
+  dispatcher.begin(inbox)
+  subscription.lane.run(async () => {
+    try {
+      await answer(dispatcher, subscription, from, limit as number, ref)
+    } finally {
+      dispatcher.done(inbox)
+    }
+  })
+}
+
+async function answer(
+  dispatcher: Dispatcher,
+  subscription: Subscription,
+  from: ReadFrom,
+  limit: number,
+  ref: number
+): Promise<void> {
+  const { connection, name } = subscription
+  const { broker, channels, observer } = dispatcher.parts
+  const at = { channel: name, ref }
+  const nack = (refusal: Refusal): void => {
+    if (connection.open) dispatcher.nack(connection, at, refusal)
+  }
+  if (subscription.channel === null) return nack(new Refusal('not-joined'))
+  if (subscription.channel.head === null) return nack(new Refusal('forbidden', 'The channel keeps nothing.'))
+  let result: ReadResult
+  try {
+    result = await broker.read(name, from, { entries: limit, bytes: PAGE_BYTES })
+  } catch (error) {
+    observer.failed(error, connection)
+    return nack(new Refusal('unavailable'))
+  }
+  // The membership may have ended while the log was read: then it is not this connection's any more.
+  if (subscription.channel === null) return nack(new Refusal('not-joined'))
+  if (result.kind === 'lost') return nack(new Refusal('unknown-position', result.reason))
+  const texts = result.entries
+    .filter(entry => !isAddressed(connection, entry.except))
+    .map(({ text, offset, tag }) => withPlace(text, offset, tag))
+  const { complete, head } = result
+  const reply = `{"messages":[${texts.join()}],"complete":${complete},"position":${JSON.stringify(head)}}`
+  const text = `${encodeFrame({ ...at, cmd: '$ack' }).slice(0, -1)},"param":{"reply":${reply},"stored":"none"}}`
+  channels.replyText(subscription, text)
+}

@@ -1,0 +1,61 @@
+import type { Progress } from '../broker/broker.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { Clock } from '../protocol/clock.ts'
+import { Answers } from './answers.ts'
+import { Sequence } from './sequence.ts'
+
+/** Who waits for the end of a command. */
+interface Waiters {
+  readonly done: Promise<void>
+  readonly settle: () => void
+}
+
+/** What outlives a connection: the same client, next connection. */
+export class Session {
+  /** 128 random bits, base64url. */
+  readonly id: string
+  /** Where it is kept: unique to the session and its profile. */
+  readonly key: string
+  /** Whose it is, for the bounds. */
+  readonly owner: string
+  readonly sequence: Sequence
+  readonly answers: Answers
+  /** The dial that has the session. */
+  dial: number
+  /** The fencing number under which this node commits: that of the latest dial that has come here. */
+  fence: number
+  connection: Connection | null = null
+  /** Commands that are accepted and not answered; a promise is made for who asks for it. */
+  readonly #underWay = new Map<number, Waiters | null>()
+
+  constructor(clock: Clock, id: string, key: string, owner: string, dial: number, progress?: Progress) {
+    this.id = id
+    this.key = key
+    this.owner = owner
+    this.dial = dial
+    this.fence = dial
+    this.sequence = new Sequence(progress)
+    this.answers = new Answers(clock)
+  }
+
+  /** Resolves once the command has been answered or given back; undefined where it is not under way. */
+  whenDone(id: number): Promise<void> | undefined {
+    const known = this.#underWay.get(id)
+    if (known !== null) return known?.done
+    let settle = (): void => {}
+    const done = new Promise<void>(resolve => {
+      settle = resolve
+    })
+    this.#underWay.set(id, { done, settle })
+    return done
+  }
+
+  begin(id: number): void {
+    this.#underWay.set(id, null)
+  }
+
+  end(id: number): void {
+    this.#underWay.get(id)?.settle()
+    this.#underWay.delete(id)
+  }
+}

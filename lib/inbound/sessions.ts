@@ -1,0 +1,184 @@
+import type { Awaitable } from '../awaitable.ts'
+import { chain } from '../awaitable.ts'
+import type { Broker, SessionRecord } from '../broker/broker.ts'
+import type { Connection } from '../connection/connection.ts'
+import { closeAs } from '../connection/connection.ts'
+import type { Resume } from '../connection/resume.ts'
+import type { Clock, Timer } from '../protocol/clock.ts'
+import type { RegisteredProfile } from '../register.ts'
+import { Session } from './session.ts'
+
+/** The part of `limits` that concerns sessions. */
+export interface SessionLimits {
+  readonly sessions: number
+  readonly sessionsPerUser: number
+  readonly sessionsPerAddress: number
+}
+
+/** A session as a connection begins with it. */
+export interface OpenedSession {
+  readonly session: Session
+  readonly resumed: boolean
+  /** The connection's dial count in it. */
+  readonly dial: number
+}
+
+interface Idle {
+  readonly session: Session
+  readonly until: number
+}
+
+/** The sessions that this node has: those with a connection, and those whose client may come back. */
+export class Sessions {
+  readonly #clock: Clock
+  readonly #broker: Broker
+  readonly #limits: SessionLimits
+  readonly #idleMs: number
+  readonly #byKey = new Map<string, Session>()
+  readonly #byOwner = new Map<string, Set<Session>>()
+  /** Sessions without a connection, the one that was left first is the first to be forgotten. */
+  readonly #idle = new Map<string, Idle>()
+  #timer: Timer | null = null
+
+  constructor(clock: Clock, broker: Broker, limits: SessionLimits, idleMs: number) {
+    this.#clock = clock
+    this.#broker = broker
+    this.#limits = limits
+    this.#idleMs = idleMs
+  }
+
+  get size(): number {
+    return this.#byKey.size
+  }
+
+  /** The session that a client comes back with, if it is known and the profile's own; else a new one. */
+  open(resume: Resume | null, profile: RegisteredProfile | null, ip: string): Awaitable<OpenedSession> {
+    const owner = profile === null ? `a:${ip}` : `u:${profile.id}`
+    const id = resume?.session ?? null
+    if (id === null) return this.#new(profile, owner)
+    const { dial } = resume!
+    return chain(this.#broker.openSession(keyOf(id, profile), dial), record =>
+      this.#resumed(id, profile, owner, dial, record)
+    )
+  }
+
+  #resumed(
+    id: string,
+    profile: RegisteredProfile | null,
+    owner: string,
+    dial: number,
+    record: SessionRecord | null
+  ): OpenedSession {
+    const key = keyOf(id, profile)
+    let session = this.#byKey.get(key)
+    // Another node has had it since: what is known here of it is old.
+    if (record !== null && record.fence > (session?.fence ?? Number.POSITIVE_INFINITY)) {
+      this.takenOver(key, record.fence)
+      session = undefined
+    }
+    if (session === undefined && record === null) return this.#new(profile, owner)
+    if (session === undefined) {
+      session = new Session(this.#clock, id, key, owner, record!.fence, record!)
+      this.#add(session)
+      this.#rest(session)
+    }
+    session.fence = Math.max(session.fence, dial)
+    return { session, resumed: true, dial }
+  }
+
+  #new(profile: RegisteredProfile | null, owner: string): OpenedSession {
+    const id = Buffer.from(this.#clock.randomBytes(16)).toString('base64url')
+    return { session: new Session(this.#clock, id, keyOf(id, profile), owner, 0), resumed: false, dial: 0 }
+  }
+
+  /**
+   * Gives the session to a connection: the one that had it is closed, and what it had sent and was not run is given back.
+   * False where a later dial has it already.
+   */
+  take({ session, dial, resumed }: OpenedSession, connection: Connection): boolean {
+    if (resumed && dial <= session.dial) return false
+    const former = session.connection
+    session.dial = dial
+    session.connection = connection
+    this.#idle.delete(session.key)
+    if (!this.#byKey.has(session.key)) this.#add(session)
+    if (former !== null) closeAs(former, 'replaced')
+    if (resumed) this.#broker.broadcast(JSON.stringify({ cmd: 'takeover', key: session.key, dial }))
+    return true
+  }
+
+  /** The connection is gone; its client may come back for a while. */
+  leave(session: Session, connection: Connection): void {
+    if (session.connection !== connection) return
+    session.connection = null
+    this.#rest(session)
+  }
+
+  /** Another node has the session from this dial on. */
+  takenOver(key: string, dial: number): void {
+    const session = this.#byKey.get(key)
+    if (session === undefined || session.dial >= dial) return
+    const { connection } = session
+    this.#remove(session)
+    if (connection !== null) closeAs(connection, 'replaced')
+  }
+
+  close(): void {
+    this.#timer?.cancel()
+    this.#timer = null
+    this.#idle.clear()
+  }
+
+  #rest(session: Session): void {
+    this.#idle.delete(session.key)
+    this.#idle.set(session.key, { session, until: this.#clock.monotonic() + this.#idleMs })
+    this.#arm()
+  }
+
+  #add(session: Session): void {
+    this.#byKey.set(session.key, session)
+    const owned = this.#byOwner.get(session.owner) ?? new Set()
+    this.#byOwner.set(session.owner, owned.add(session))
+    const { sessions, sessionsPerUser, sessionsPerAddress } = this.#limits
+    const limit = session.owner.startsWith('u:') ? sessionsPerUser : sessionsPerAddress
+    // Only those without a connection: connections have bounds of their own.
+    if (limit !== 0 && owned.size > limit) this.#forgetOldest([...owned])
+    if (sessions !== 0 && this.#byKey.size > sessions)
+      this.#forgetOldest([...this.#idle.values()].map(idle => idle.session))
+  }
+
+  #forgetOldest(sessions: readonly Session[]): void {
+    const oldest = sessions.find(session => this.#idle.has(session.key))
+    if (oldest !== undefined) this.#forget(oldest)
+  }
+
+  #forget(session: Session): void {
+    this.#remove(session)
+    this.#broker.endSession(session.key, session.fence)
+  }
+
+  #remove(session: Session): void {
+    this.#byKey.delete(session.key)
+    this.#idle.delete(session.key)
+    const owned = this.#byOwner.get(session.owner)
+    owned?.delete(session)
+    if (owned?.size === 0) this.#byOwner.delete(session.owner)
+  }
+
+  /** One timer for all: they rest equally long, so that the first to go is the one that rests longest. */
+  #arm(): void {
+    const [first] = this.#idle.values()
+    if (first === undefined || this.#timer !== null) return
+    this.#timer = this.#clock.after(Math.max(0, first.until - this.#clock.monotonic()), () => {
+      this.#timer = null
+      const now = this.#clock.monotonic()
+      for (const { session, until } of this.#idle.values()) if (until <= now) this.#forget(session)
+      this.#arm()
+    })
+  }
+}
+
+/** A session id is of fixed length, so that no two pairs share a key. */
+function keyOf(id: string, profile: RegisteredProfile | null): string {
+  return profile === null ? id : `${id}.${profile.id}`
+}
