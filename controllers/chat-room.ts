@@ -1,13 +1,20 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
-import type { AccessRequest, CommandContext, JoinEvent, LeaveEvent, RulesFor } from '../lib/channel/rules.ts'
+import type {
+  AccessRequest,
+  ChannelRules,
+  CommandContext,
+  JoinEvent,
+  LeaveEvent,
+  RulesFor
+} from '../lib/channel/rules.ts'
 import { badRequest, channelsError, shown } from '../lib/errors.ts'
 import { assertKeys } from '../lib/options.ts'
 import { command, compilePattern, defineChannel, ephemeral, Type } from '../lib/protocol/index.ts'
 import type { RegisteredProfile } from '../lib/register.ts'
 import { act } from '../lib/request/act.ts'
 import type { ChannelHandle } from '../plugins/sockets.ts'
-import { fn, path, signedIn, Timestamp, timestamp } from './common.ts'
+import { fn, log as logOption, path, signedIn, Timestamp, timestamp } from './common.ts'
 
 const PATTERN = 'chat-room-:room'
 const TEXT_LENGTH = 4_000
@@ -72,6 +79,8 @@ export interface ChatRoomsOptions {
     context: CommandContext<ChatRoom>
     // biome-ignore lint/suspicious/noConfusingVoidType: a hook that alters nothing need not return
   ) => string | void | Promise<string | void>
+  /** How messages, comings and goings are kept for who was away. Default `DEFAULT_LOG`; false keeps nothing. */
+  readonly log?: ChannelRules<ChatRoom>['log']
   /** Runs after a connection has joined and the room was told. A throw closes 1011. */
   readonly onJoin?: (event: JoinEvent<ChatRoom>) => void | Promise<void>
   /** Runs after a connection has left and the room was told. A throw is logged. */
@@ -85,6 +94,7 @@ const OPTIONS = {
   hasRoomAccess: fn,
   hasAnonymousAccess: fn,
   onChatMessage: fn,
+  log: logOption,
   onJoin: fn,
   onLeave: fn
 }
@@ -114,7 +124,7 @@ const plugin: FastifyPluginAsync<ChatRoomsOptions> = async (app, options) => {
 
 function rulesOf(
   app: FastifyInstance,
-  { hasRoomAccess, hasAnonymousAccess, onChatMessage, onJoin, onLeave }: ChatRoomsOptions,
+  { hasRoomAccess, hasAnonymousAccess, onChatMessage, log = true, onJoin, onLeave }: ChatRoomsOptions,
   assertRoom: (room: string) => void,
   rooms: () => Rooms
 ): RulesFor<ChatRoom> {
@@ -127,6 +137,7 @@ function rulesOf(
       if (profile === null && hasAnonymousAccess !== undefined) return hasAnonymousAccess(room, request)
       return hasRoomAccess(signedIn(profile), room, request)
     },
+    log,
     presence: profile => ({ name: userOf(profile).username }),
     commands: {
       async 'chat-message'({ text }, context) {

@@ -6,6 +6,7 @@ import type { RegisteredProfile } from '../lib/register.ts'
 /** What the controllers' options are held against. */
 export const fn = Type.Function([], Type.Unknown())
 export const flag = Type.Boolean()
+export const log = Type.Union([Type.Boolean(), Type.Object({})])
 export const path = Type.String({ pattern: '^/' })
 
 /** An instant in the text of RFC 3339, as `Date.prototype.toISOString` writes it. */

@@ -3,11 +3,20 @@ import type { Connections } from './connection/registry.ts'
 import type { Rendezvous } from './connection/rendezvous.ts'
 import type { ChannelsError, ErrorCode } from './errors.ts'
 import { channelsError, forbidden } from './errors.ts'
+import type { MessageHandler } from './inbound/handlers.ts'
 import type { OpenedSession, Sessions } from './inbound/sessions.ts'
 import type { Observer } from './observer.ts'
 import type { Limits } from './options.ts'
 import { isChannelName, userChannel } from './protocol/channel-name.ts'
 import type { Refusals } from './stats.ts'
+
+/** What one upgrade asks for. */
+export interface OpenRequest {
+  readonly channel: string
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly onMessage: MessageHandler | undefined
+  readonly userChannel: boolean | undefined
+}
 
 export interface AdmissionParts {
   readonly limits: Limits

@@ -75,13 +75,16 @@ export interface Times {
   readonly closeGraceMs: number
   /** How long a session without a connection is kept, for its client to come back. Default 300,000; at least 1,000. */
   readonly sessionMs: number
+  /** How long a user whose connection was lost without a goodbye is still present. Default 5,000; 0 is no time. */
+  readonly presenceGraceMs: number
 }
 
 export const DEFAULT_TIMES: Times = Object.freeze({
   heartbeatMs: 25_000,
   handshakeTimeoutMs: 10_000,
   closeGraceMs: 5_000,
-  sessionMs: 300_000
+  sessionMs: 300_000,
+  presenceGraceMs: 5_000
 })
 
 const count = (minimum: number, maximum = Number.MAX_SAFE_INTEGER): TSchema => Type.Integer({ minimum, maximum })
@@ -122,6 +125,7 @@ const OPTIONS_SCHEMA = {
   handshakeTimeoutMs: count(10, MAX_TIMER_MS),
   closeGraceMs: count(10, MAX_TIMER_MS),
   sessionMs: count(1_000, MAX_TIMER_MS),
+  presenceGraceMs: count(0, MAX_TIMER_MS),
   broker: fn,
   checkEvents: Type.Boolean(),
   userChannel: Type.Boolean(),

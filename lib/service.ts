@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { OpenRequest } from './admission.ts'
 import { Admission } from './admission.ts'
 import type { Awaitable } from './awaitable.ts'
 import type { Broker } from './broker/broker.ts'
@@ -8,6 +9,7 @@ import { Channels } from './channel/registry.ts'
 import type { ChannelRules } from './channel/rules.ts'
 import type { CloseEvent } from './connection/connection.ts'
 import { Connection, closeAs } from './connection/connection.ts'
+import { DelayLine } from './connection/delay-line.ts'
 import { dismissAll } from './connection/farewell.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { assertChannelName } from './connection/publication.ts'
@@ -52,14 +54,6 @@ export interface ServiceParts {
   readonly pendingHandshakes: () => number
 }
 
-/** What one upgrade asks for. */
-export interface OpenRequest {
-  readonly channel: string
-  readonly metadata: Readonly<Record<string, unknown>>
-  readonly onMessage: MessageHandler | undefined
-  readonly userChannel: boolean | undefined
-}
-
 /** One node's service: its connections and channels, and how they begin and end. */
 export class Service {
   readonly parts: ServiceParts
@@ -85,7 +79,8 @@ export class Service {
     this.parts = parts
     this.turn = new Turn(clock)
     this.#observer = new Observer(hooks, logger)
-    this.channels = new Channels(new Definitions(), this.turn, this.#observer, broker)
+    const graces = new DelayLine(clock, times.presenceGraceMs)
+    this.channels = new Channels(new Definitions(), this.turn, this.#observer, broker, graces)
     this.publisher = new Publisher(this.channels, broker, { messageBytes: limits.messageBytes, checkEvents }, error => {
       refusals.count('FST_CHANNELS_STORE_FAILED')
       this.#observer.failed(error, null)
@@ -266,6 +261,7 @@ export class Service {
       })
     })
     this.#heartbeat.stop()
+    this.channels.close()
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })

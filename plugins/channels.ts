@@ -218,8 +218,8 @@ function limitsOf(given: Partial<Limits>): Limits {
   throw channelsError('FST_CHANNELS_INVALID_OPTION', 'limits.messageBytes', expected, String(given.messageBytes))
 }
 
-function pickTimes({ heartbeatMs, handshakeTimeoutMs, closeGraceMs, sessionMs }: ChannelsOptions): object {
-  return { heartbeatMs, handshakeTimeoutMs, closeGraceMs, sessionMs }
+function pickTimes(options: ChannelsOptions): object {
+  return Object.fromEntries(Object.keys(DEFAULT_TIMES).map(key => [key, options[key as keyof Times]]))
 }
 
 function defined<T extends object>(values: T): T {

@@ -1,4 +1,26 @@
 // The public server surface, one name a line.
+export type { Awaitable } from '../lib/awaitable.ts'
+export type {
+  Broker,
+  BrokerContext,
+  BrokerFactory,
+  CommandRecord,
+  Commit,
+  Committed,
+  Entry,
+  KeptResult,
+  LogPolicy,
+  Page,
+  Progress,
+  Publication,
+  ReadFrom,
+  ReadLimits,
+  ReadResult,
+  Receiver,
+  SessionRecord
+} from '../lib/broker/broker.ts'
+export type { MemoryOptions } from '../lib/broker/memory.ts'
+export { MEMORY_DEFAULTS, memory } from '../lib/broker/memory.ts'
 export type {
   AccessRequest,
   ChannelLimits,
@@ -8,6 +30,7 @@ export type {
   LeaveEvent,
   RulesFor as ChannelRules
 } from '../lib/channel/rules.ts'
+export { DEFAULT_LOG } from '../lib/channel/rules.ts'
 export type { CloseEvent, Connection, ConnectionKind } from '../lib/connection/connection.ts'
 export type { OutgoingMessage } from '../lib/connection/publication.ts'
 export type { ChannelsError, ErrorCode } from '../lib/errors.ts'
@@ -18,8 +41,9 @@ export type { Logger } from '../lib/log.ts'
 export type { Limits, Times } from '../lib/options.ts'
 export { DEFAULT_LIMITS, DEFAULT_TIMES } from '../lib/options.ts'
 export type { Message } from '../lib/protocol/message.ts'
+export type { Position } from '../lib/protocol/position.ts'
 export type { Profile } from '../lib/protocol/profile.ts'
-export type { PresenceMember } from '../lib/protocol/system.ts'
+export type { PresenceMember, Stored } from '../lib/protocol/system.ts'
 // A star, because only a name that is exported so can be merged with by `declare module 'fastify-channels'`.
 export * from '../lib/register.ts'
 export type { Action, ActionContext, ActionSchemas } from '../lib/request/act.ts'

@@ -2,6 +2,7 @@ import type { Awaitable } from '../awaitable.ts'
 import type { Broker, Entry } from '../broker/broker.ts'
 import { isAddressed } from '../connection/address.ts'
 import type { Connection } from '../connection/connection.ts'
+import type { Delayed } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Turn } from '../connection/turn.ts'
 import { encodeFrame } from '../protocol/message.ts'
@@ -41,6 +42,8 @@ export class Channel implements FeedSink {
   readonly members: Subscription[] = []
   /** Members that still read their past, and those about to be. */
   readonly recoveries = new Map<Subscription, Recovery>()
+  /** Members that were lost and may be back in a moment, by session: till then their users are here. */
+  readonly lost = new Map<string, Delayed>()
   /** Connections on the way in, which count against the room. */
   arriving = 0
   readonly #parts: ChannelParts
@@ -70,7 +73,7 @@ export class Channel implements FeedSink {
   }
 
   get idle(): boolean {
-    return this.members.length === 0 && this.arriving === 0
+    return this.members.length === 0 && this.arriving === 0 && this.lost.size === 0
   }
 
   /** Listens to its log, once. Rejects or throws where the store fails; the next call tries anew. */
@@ -148,8 +151,8 @@ export class Channel implements FeedSink {
     return first
   }
 
-  /** True where it was the user's last connection here. What was published before is still the leaving member's. */
-  remove(subscription: Subscription): boolean {
+  /** No member any more; its user is still here until `depart`. What was published before is the leaving member's. */
+  remove(subscription: Subscription): void {
     this.#fanOut.flush()
     const moved = this.members.pop()!
     if (moved !== subscription) {
@@ -157,7 +160,10 @@ export class Channel implements FeedSink {
       moved.index = subscription.index
     }
     subscription.end()
-    const { profile } = subscription.connection
+  }
+
+  /** The user of a removed member is gone. True where it was the user's last connection here. */
+  depart({ profile }: Connection): boolean {
     if (profile === null) return false
     const last = this.presence.remove(profile.id)
     if (last && this.tellsPresence) this.#fanOut.touch()

@@ -2,6 +2,7 @@ import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
 import type { Broker } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
+import type { DelayLine } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Turn } from '../connection/turn.ts'
 import { storeFailed } from '../errors.ts'
@@ -30,8 +31,12 @@ export class Channels {
   readonly #turn: Turn
   readonly #observer: Observer
   readonly #byName = new Map<string, Channel>()
+  readonly #graces: DelayLine
+  #closing = false
 
-  constructor(definitions: Definitions, turn: Turn, observer: Observer, broker: Broker) {
+  /** `graces` delays the end of who was lost. */
+  constructor(definitions: Definitions, turn: Turn, observer: Observer, broker: Broker, graces: DelayLine) {
+    this.#graces = graces
     this.definitions = definitions
     this.#turn = turn
     this.#observer = observer
@@ -180,6 +185,7 @@ export class Channels {
   #take(channel: Channel, subscription: Subscription): boolean {
     try {
       subscription.first = channel.add(subscription)
+      channel.lost.get(subscription.connection.session)?.run()
       return true
     } catch (error) {
       void this.#observer.run(subscription.connection, () => {
@@ -231,16 +237,41 @@ export class Channels {
       subscription.end()
       return
     }
-    const last = channel.remove(subscription)
-    this.#forgetIdle(channel)
+    channel.remove(subscription)
     if (connection.open && connection.kind !== 'plain') {
       connection.sendFrame(systemFrame('$left', { reason }, { channel: name, ...(ref === undefined ? {} : { ref }) }))
     }
     this.#observer.left(connection, name, reason)
+    const mayReturn = connection.lost && connection.profile !== null && !this.#closing
+    if (mayReturn && this.#graces.delayMs > 0) this.#linger(channel, connection)
+    else this.#depart(channel, connection, reason)
+  }
+
+  /** Its user is here until the grace is over, or the session is back. */
+  #linger(channel: Channel, connection: Connection): void {
+    const { session } = connection
+    // It has been lost before within the same grace.
+    channel.lost.get(session)?.run()
+    const delayed = this.#graces.add(() => {
+      channel.lost.delete(session)
+      this.#depart(channel, connection, 'closed')
+    })
+    channel.lost.set(session, delayed)
+  }
+
+  #depart(channel: Channel, connection: Connection, reason: LeaveReason): void {
+    const last = channel.depart(connection)
+    this.#forgetIdle(channel)
     const onLeave = channel.resolved?.definition.rules.onLeave
     if (onLeave === undefined) return
-    const event = { channel: name, params: channel.params, connection, reason, last }
+    const event = { channel: channel.name, params: channel.params, connection, reason, last }
     void this.#observer.watch(connection, () => onLeave(event))
+  }
+
+  /** From now on nobody is waited for. */
+  close(): void {
+    this.#closing = true
+    this.#graces.runAll()
   }
 
   leaveAll(connection: Connection): void {

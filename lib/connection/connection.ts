@@ -101,6 +101,7 @@ export class Connection implements Receiver {
   readonly #outbox: Outbox
   readonly #parts: ConnectionParts
   #state: 'open' | 'closing' | 'closed' = 'open'
+  #lost = false
   #graceTimer: Timer | null = null
   #paused = false
 
@@ -123,6 +124,11 @@ export class Connection implements Receiver {
 
   get open(): boolean {
     return this.#state === 'open'
+  }
+
+  /** @internal Whether it ended without a goodbye, so that its client is likely to be back soon. */
+  get lost(): boolean {
+    return this.#lost
   }
 
   /** Names of the channels it is a member of. */
@@ -204,6 +210,7 @@ export class Connection implements Receiver {
   }
 
   #end(code: number, reason: string): void {
+    this.#lost = comesBack(code)
     this.#leaveOpen()
     this.transport.end(code, reason)
   }
@@ -243,7 +250,10 @@ export class Connection implements Receiver {
 
   closed(code: number, reason: string): void {
     if (this.#state === 'closed') return
-    if (this.#state === 'open') this.#detach('closed')
+    if (this.#state === 'open') {
+      this.#lost = code === 1006
+      this.#detach('closed')
+    }
     this.#state = 'closed'
     this.#graceTimer?.cancel()
     const event = { code, reason: loggable(reason), clean: code !== 1006, willReturn: comesBack(code) }

@@ -3,8 +3,10 @@ import { chain } from '../awaitable.ts'
 import type { Broker, SessionRecord } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
 import { closeAs } from '../connection/connection.ts'
+import type { Delayed } from '../connection/delay-line.ts'
+import { DelayLine } from '../connection/delay-line.ts'
 import type { Resume } from '../connection/resume.ts'
-import type { Clock, Timer } from '../protocol/clock.ts'
+import type { Clock } from '../protocol/clock.ts'
 import type { RegisteredProfile } from '../register.ts'
 import { Session } from './session.ts'
 
@@ -23,28 +25,22 @@ export interface OpenedSession {
   readonly dial: number
 }
 
-interface Idle {
-  readonly session: Session
-  readonly until: number
-}
-
 /** The sessions that this node has: those with a connection, and those whose client may come back. */
 export class Sessions {
   readonly #clock: Clock
   readonly #broker: Broker
   readonly #limits: SessionLimits
-  readonly #idleMs: number
   readonly #byKey = new Map<string, Session>()
   readonly #byOwner = new Map<string, Set<Session>>()
-  /** Sessions without a connection, the one that was left first is the first to be forgotten. */
-  readonly #idle = new Map<string, Idle>()
-  #timer: Timer | null = null
+  /** Sessions without a connection; the one that was left first is the first to be forgotten. */
+  readonly #idle = new Map<string, Delayed>()
+  readonly #line: DelayLine
 
   constructor(clock: Clock, broker: Broker, limits: SessionLimits, idleMs: number) {
     this.#clock = clock
     this.#broker = broker
     this.#limits = limits
-    this.#idleMs = idleMs
+    this.#line = new DelayLine(clock, idleMs)
   }
 
   get size(): number {
@@ -100,7 +96,7 @@ export class Sessions {
     const former = session.connection
     session.dial = dial
     session.connection = connection
-    this.#idle.delete(session.key)
+    this.#wake(session)
     if (!this.#byKey.has(session.key)) this.#add(session)
     if (former !== null) closeAs(former, 'replaced')
     if (resumed) this.#broker.broadcast(JSON.stringify({ cmd: 'takeover', key: session.key, dial }))
@@ -124,15 +120,21 @@ export class Sessions {
   }
 
   close(): void {
-    this.#timer?.cancel()
-    this.#timer = null
+    this.#line.clear()
     this.#idle.clear()
   }
 
   #rest(session: Session): void {
-    this.#idle.delete(session.key)
-    this.#idle.set(session.key, { session, until: this.#clock.monotonic() + this.#idleMs })
-    this.#arm()
+    this.#wake(session)
+    this.#idle.set(
+      session.key,
+      this.#line.add(() => this.#forget(session))
+    )
+  }
+
+  #wake({ key }: Session): void {
+    this.#idle.get(key)?.cancel()
+    this.#idle.delete(key)
   }
 
   #add(session: Session): void {
@@ -143,8 +145,7 @@ export class Sessions {
     const limit = session.owner.startsWith('u:') ? sessionsPerUser : sessionsPerAddress
     // Only those without a connection: connections have bounds of their own.
     if (limit !== 0 && owned.size > limit) this.#forgetOldest([...owned])
-    if (sessions !== 0 && this.#byKey.size > sessions)
-      this.#forgetOldest([...this.#idle.values()].map(idle => idle.session))
+    if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.values().next().value?.run()
   }
 
   #forgetOldest(sessions: readonly Session[]): void {
@@ -159,22 +160,10 @@ export class Sessions {
 
   #remove(session: Session): void {
     this.#byKey.delete(session.key)
-    this.#idle.delete(session.key)
+    this.#wake(session)
     const owned = this.#byOwner.get(session.owner)
     owned?.delete(session)
     if (owned?.size === 0) this.#byOwner.delete(session.owner)
-  }
-
-  /** One timer for all: they rest equally long, so that the first to go is the one that rests longest. */
-  #arm(): void {
-    const [first] = this.#idle.values()
-    if (first === undefined || this.#timer !== null) return
-    this.#timer = this.#clock.after(Math.max(0, first.until - this.#clock.monotonic()), () => {
-      this.#timer = null
-      const now = this.#clock.monotonic()
-      for (const { session, until } of this.#idle.values()) if (until <= now) this.#forget(session)
-      this.#arm()
-    })
   }
 }
 

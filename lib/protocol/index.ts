@@ -26,5 +26,14 @@ export type {
 export { command, defineChannel, defineContract, ephemeral } from './contract.ts'
 export type { Frame, Message } from './message.ts'
 export type { GapReason, Outcome, Position } from './position.ts'
-export type { JoinedBy, LeaveReason, NackCode, PresenceMember, PresenceState, Stored, WireLimits } from './system.ts'
+export type {
+  HistoryPage,
+  JoinedBy,
+  LeaveReason,
+  NackCode,
+  PresenceMember,
+  PresenceState,
+  Stored,
+  WireLimits
+} from './system.ts'
 export { NACK_CODES, SUBPROTOCOL } from './system.ts'

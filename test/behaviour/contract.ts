@@ -317,13 +317,17 @@ t.test('presence that breaks its schema, or a rule that throws, closes 1011 and 
 
 t.test('onJoin and onLeave hear of every membership with its reason; onJoin that fails closes 1011', async t => {
   const seen: unknown[] = []
-  const { app, url } = await rooms(t, {
-    onJoin: async ({ channel, params, by, first, connection }) => {
-      seen.push(['join', channel, params.room, by, first])
-      if (connection.profile?.id === 'bad') throw new Error('no')
+  const { app, url } = await rooms(
+    t,
+    {
+      onJoin: async ({ channel, params, by, first, connection }) => {
+        seen.push(['join', channel, params.room, by, first])
+        if (connection.profile?.id === 'bad') throw new Error('no')
+      },
+      onLeave: ({ channel, reason, last }) => void seen.push(['leave', channel, reason, last])
     },
-    onLeave: ({ channel, reason, last }) => void seen.push(['leave', channel, reason, last])
-  })
+    { presenceGraceMs: 0 }
+  )
   const bad = await connect(`${url}/room/1`, as('bad'))
   t.match(await bad.closed, { code: 1011, reason: 'internal error' })
   const ann = await connect(`${url}/connect`, as('ann'))

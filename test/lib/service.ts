@@ -22,7 +22,7 @@ import { FakeTransport } from '../fixtures/transport.ts'
 
 const noop = (): void => {}
 const logger: Logger = { error: noop, warn: noop, info: noop, debug: noop, child: () => logger }
-const times = { heartbeatMs: 1000, handshakeTimeoutMs: 100, closeGraceMs: 500, sessionMs: 60_000 }
+const times = { heartbeatMs: 1000, handshakeTimeoutMs: 100, closeGraceMs: 500, sessionMs: 60_000, presenceGraceMs: 0 }
 
 const room = defineChannel('room', { commands: { work: command(Type.String()) } })
 
@@ -280,7 +280,7 @@ t.test('commands that wait are bounded; a retryable refusal does not use up the 
   const last = () => transport.frames[transport.frames.length - 1]
   t.match(transport.frames.slice(-2), [
     { id: 3, cmd: '$nack', param: { code: 'too-many-commands', retry: true } },
-    { id: 4, cmd: '$nack', param: { code: 'too-many-commands', retry: true } }
+    { id: 4, cmd: '$nack', param: { code: 'resend-from', retry: true, from: 3 } }
   ])
   release[0]!()
   await clock.advance(0)

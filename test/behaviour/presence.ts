@@ -1,0 +1,189 @@
+import t from 'tap'
+import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
+import type { ChannelRules } from '../../lib/channel/rules.ts'
+import { DelayLine } from '../../lib/connection/delay-line.ts'
+import { Resume } from '../../lib/connection/resume.ts'
+import type { Logger } from '../../lib/log.ts'
+import { DEFAULT_LIMITS, DEFAULT_TIMES } from '../../lib/options.ts'
+import { defineChannel } from '../../lib/protocol/index.ts'
+import { Service } from '../../lib/service.ts'
+import { Refusals } from '../../lib/stats.ts'
+import { ManualClock } from '../fixtures/clock.ts'
+import { FakeTransport } from '../fixtures/transport.ts'
+
+const noop = (): void => {}
+const logger: Logger = { error: noop, warn: noop, info: noop, debug: noop, child: () => logger }
+const room = defineChannel('room', {})
+
+/** A service with one room that tells who is there, and what its hooks were told. */
+function build() {
+  const clock = new ManualClock()
+  const told: string[] = []
+  const service = new Service({
+    clock,
+    logger,
+    broker: new MemoryBroker({ clock, logger, onControl: noop }, new MemoryStore()),
+    limits: DEFAULT_LIMITS,
+    times: { ...DEFAULT_TIMES, heartbeatMs: 1_000_000 },
+    hooks: {},
+    refusals: new Refusals(),
+    contract: null,
+    checkEvents: true,
+    userChannel: false,
+    onMessage: null,
+    pendingHandshakes: () => 0
+  })
+  const rules: ChannelRules = {
+    access: () => true,
+    presence: true,
+    onJoin: ({ connection, first }) => void told.push(`join ${connection.profile?.id} ${first}`),
+    onLeave: ({ connection, last }) => void told.push(`leave ${connection.profile?.id} ${last}`)
+  }
+  service.serve(room, rules)
+  service.ready()
+  const open = async (user: string, session: string | null = null, dial = 0) => {
+    const transport = new FakeTransport()
+    const connection = await service.open(
+      {
+        kind: 'channels.v1',
+        resume: session === null ? null : new Resume(session, dial, new Map(), false),
+        logger,
+        profile: { id: user },
+        ip: '10.0.0.1',
+        signal: new AbortController().signal,
+        assertPending: noop,
+        opened: noop,
+        open: () => transport
+      },
+      { channel: 'room', metadata: {}, onMessage: undefined, userChannel: undefined }
+    )
+    await clock.advance(0)
+    return { transport, connection }
+  }
+  return { clock, service, told, open }
+}
+
+/** What the members have been told of comings and goings, but for their own. */
+function diffs({ frames }: FakeTransport): string[] {
+  return frames.flatMap(({ cmd, param }) => {
+    const { joins = [], leaves = [] } = param as { joins?: { id: string }[]; leaves?: { id: string }[] }
+    return cmd === '$presence' ? [...joins.map(({ id }) => `+${id}`), ...leaves.map(({ id }) => `-${id}`)] : []
+  })
+}
+
+t.test('a user whose connection is lost and back within the grace was never away', async t => {
+  const { clock, told, open } = build()
+  const watcher = await open('ann')
+  const bob = await open('bob')
+  bob.transport.closed(1006, '')
+  await clock.advance(4_900)
+  const back = await open('bob', bob.connection.session, 1)
+  t.equal(back.connection.resumed, true)
+  await clock.advance(60_000)
+  t.strictSame(diffs(watcher.transport), ['+ann', '+bob'])
+  t.strictSame(told, ['join ann true', 'join bob true', 'leave bob false', 'join bob false'])
+})
+
+t.test('one that does not come back is gone when the grace is over, and no sooner', async t => {
+  const { clock, told, open, service } = build()
+  const watcher = await open('ann')
+  const bob = await open('bob')
+  bob.transport.closed(1006, '')
+  await clock.advance(4_999)
+  t.strictSame(diffs(watcher.transport), ['+ann', '+bob'])
+  t.strictSame(
+    service.channels
+      .get('room')!
+      .presence.members()
+      .map(({ id }) => id),
+    ['ann', 'bob']
+  )
+  await clock.advance(1)
+  t.strictSame(diffs(watcher.transport), ['+ann', '+bob', '-bob'])
+  t.equal(told.at(-1), 'leave bob true')
+})
+
+t.test('a clean end is told at once, also of a connection that had come back', async t => {
+  const { clock, open } = build()
+  const watcher = await open('ann')
+  const bob = await open('bob')
+  bob.transport.closed(1006, '')
+  const back = await open('bob', bob.connection.session, 1)
+  back.transport.closed(1001, '')
+  await clock.advance(0)
+  t.strictSame(diffs(watcher.transport), ['+ann', '+bob', '-bob'])
+})
+
+t.test('a connection that the server closed and that will be back has the grace too', async t => {
+  const { clock, open, told } = build()
+  const watcher = await open('ann')
+  const bob = await open('bob')
+  const eve = await open('eve')
+  bob.connection.close(4000)
+  eve.connection.close(4500)
+  await clock.advance(0)
+  t.strictSame(diffs(watcher.transport), ['+ann', '+bob', '+eve', '-eve'])
+  await clock.advance(5_000)
+  t.equal(told.at(-1), 'leave bob true')
+})
+
+t.test('a room in which only lost users are is kept for them, and gone with them', async t => {
+  const { clock, open, service, told } = build()
+  const bob = await open('bob')
+  bob.transport.closed(1006, '')
+  await clock.advance(1_000)
+  t.equal(service.channels.size, 1)
+  const back = await open('bob', bob.connection.session, 1)
+  back.transport.closed(1006, '')
+  await clock.advance(4_999)
+  t.strictSame(told, ['join bob true', 'leave bob false', 'join bob false'])
+  await clock.advance(1)
+  t.equal(service.channels.size, 0)
+  t.equal(told.at(-1), 'leave bob true')
+})
+
+t.test('a service that closes waits for nobody: who was lost is gone at once', async t => {
+  const { clock, open, service, told } = build()
+  const ann = await open('ann')
+  const bob = await open('bob')
+  bob.transport.closed(1006, '')
+  const closing = service.close()
+  await clock.advance(0)
+  await closing
+  t.equal(ann.transport.ended?.code, 1012)
+  t.strictSame(told.slice(2), ['leave bob true', 'leave ann true'])
+  t.equal(clock.pending, 0)
+})
+
+t.test('a delay line does everything after the same delay, with one timer, unless it is taken back', async t => {
+  const clock = new ManualClock()
+  const line = new DelayLine(clock, 10)
+  const done: string[] = []
+  line.add(() => {
+    done.push('a')
+    line.add(() => void done.push('e'))
+  })
+  await clock.advance(5)
+  const b = line.add(() => void done.push('b'))
+  const c = line.add(() => void done.push('c'))
+  line.add(() => void done.push('d'))
+  t.equal(clock.pending, 1)
+  b.cancel()
+  c.run()
+  c.run()
+  t.strictSame(done, ['c'])
+  await clock.advance(5)
+  t.strictSame(done, ['c', 'a'])
+  await clock.advance(5)
+  t.strictSame(done, ['c', 'a', 'd'])
+  await clock.advance(5)
+  t.strictSame(done, ['c', 'a', 'd', 'e'])
+  t.equal(clock.pending, 0)
+  line.add(() => void done.push('f'))
+  line.runAll()
+  line.add(() => void done.push('g'))
+  line.clear()
+  await clock.advance(100)
+  t.strictSame(done, ['c', 'a', 'd', 'e', 'f'])
+  t.equal(clock.pending, 0)
+})
