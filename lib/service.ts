@@ -9,7 +9,6 @@ import { Channels } from './channel/registry.ts'
 import type { ChannelRules } from './channel/rules.ts'
 import type { CloseEvent } from './connection/connection.ts'
 import { Connection, closeAs } from './connection/connection.ts'
-import { DelayLine } from './connection/delay-line.ts'
 import { dismissAll } from './connection/farewell.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { assertChannelName } from './connection/publication.ts'
@@ -79,13 +78,13 @@ export class Service {
     this.parts = parts
     this.turn = new Turn(clock)
     this.#observer = new Observer(hooks, logger)
-    const graces = new DelayLine(clock, times.presenceGraceMs)
-    this.channels = new Channels(new Definitions(), this.turn, this.#observer, broker, graces)
+    const { presenceGraceMs, sessionMs } = times
+    this.channels = new Channels(clock, new Definitions(), this.turn, this.#observer, broker, presenceGraceMs)
     this.publisher = new Publisher(this.channels, broker, { messageBytes: limits.messageBytes, checkEvents }, error => {
       refusals.count('FST_CHANNELS_STORE_FAILED')
       this.#observer.failed(error, null)
     })
-    this.sessions = new Sessions(clock, broker, limits, times.sessionMs)
+    this.sessions = new Sessions(clock, broker, limits, sessionMs)
     this.#admission = new Admission({
       limits,
       refusals,

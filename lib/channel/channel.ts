@@ -5,6 +5,7 @@ import type { Connection } from '../connection/connection.ts'
 import type { Delayed } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Turn } from '../connection/turn.ts'
+import type { Clock } from '../protocol/clock.ts'
 import { encodeFrame } from '../protocol/message.ts'
 import type { Position } from '../protocol/position.ts'
 import type { PresenceMember } from '../protocol/system.ts'
@@ -24,6 +25,7 @@ const NO_PARAMS: Readonly<Record<string, string>> = Object.freeze({})
 
 /** What a channel is made of. */
 export interface ChannelParts {
+  readonly clock: Clock
   readonly turn: Turn
   readonly broker: Broker
   /** The store failed while nobody waited for it. */
@@ -120,6 +122,10 @@ export class Channel implements FeedSink {
     const except = new Set([...this.recoveries.keys()].map(({ connection }) => connection))
     const frame = encodeText(encodeFrame(systemFrame('$gap', gap, { channel: this.name })))
     this.publish(frame, { kind: 'channels.v1', except })
+  }
+
+  pause(ms: number): Promise<void> {
+    return new Promise(resolve => void this.#parts.clock.after(ms, resolve))
   }
 
   failed(error: unknown): void {

@@ -12,6 +12,8 @@ import type { Subscription } from './subscription.ts'
 const PAGE = { entries: 500, bytes: 65_536 }
 /** Live entries that may wait for a member that still reads its past; what is over is read from the log. */
 const MAX_HELD = 500
+/** Milliseconds until the log is read again where the last reading brought nothing new. */
+const RETRY_MS = 100
 
 /** Makes the subscription a member and tells it so; false where that came to nothing. */
 export type Admit = (outcome: Outcome, position: Position) => boolean
@@ -49,7 +51,11 @@ export class Recovery {
   async run(): Promise<void> {
     this.#channel.recoveries.set(this.#subscription, this)
     try {
-      while (await this.#turn()) await this.#subscription.connection.drained()
+      for (let before: Position | null = null; await this.#turn(); before = this.#at) {
+        await this.#subscription.connection.drained()
+        // Node and log do not agree yet on what is the head.
+        if (this.#at === before) await this.#channel.pause(RETRY_MS)
+      }
     } finally {
       this.#leave()
     }

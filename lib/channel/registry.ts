@@ -2,11 +2,12 @@ import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
 import type { Broker } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
-import type { DelayLine } from '../connection/delay-line.ts'
+import { DelayLine } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Turn } from '../connection/turn.ts'
 import { storeFailed } from '../errors.ts'
 import type { Observer } from '../observer.ts'
+import type { Clock } from '../protocol/clock.ts'
 import { closeCode } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
@@ -31,12 +32,14 @@ export class Channels {
   readonly #turn: Turn
   readonly #observer: Observer
   readonly #byName = new Map<string, Channel>()
+  readonly #clock: Clock
+  /** Delays the end of who was lost. */
   readonly #graces: DelayLine
   #closing = false
 
-  /** `graces` delays the end of who was lost. */
-  constructor(definitions: Definitions, turn: Turn, observer: Observer, broker: Broker, graces: DelayLine) {
-    this.#graces = graces
+  constructor(clock: Clock, definitions: Definitions, turn: Turn, observer: Observer, broker: Broker, graceMs: number) {
+    this.#clock = clock
+    this.#graces = new DelayLine(clock, graceMs)
     this.definitions = definitions
     this.#turn = turn
     this.#observer = observer
@@ -124,6 +127,7 @@ export class Channels {
     const channel =
       known ??
       new Channel(name, this.definitions.resolve(name), {
+        clock: this.#clock,
         turn: this.#turn,
         broker: this.#broker,
         failed: error => this.#observer.failed(error, null)

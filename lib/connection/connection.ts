@@ -210,7 +210,8 @@ export class Connection implements Receiver {
   }
 
   #end(code: number, reason: string): void {
-    this.#lost = comesBack(code)
+    // Whoever is replaced is here already, by another connection.
+    this.#lost = comesBack(code) || code === closeCode('replaced').code
     this.#leaveOpen()
     this.transport.end(code, reason)
   }

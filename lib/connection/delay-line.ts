@@ -59,8 +59,12 @@ export class DelayLine {
   #arm(delayMs: number): void {
     this.#timer = this.#clock.after(delayMs, () => {
       const now = this.#clock.monotonic()
-      const due = [...this.#entries].filter(entry => entry.due <= now)
-      for (const entry of due) this.#entries.delete(entry)
+      const due: Entry[] = []
+      for (const entry of this.#entries) {
+        if (entry.due > now) break
+        due.push(entry)
+        this.#entries.delete(entry)
+      }
       const [next] = this.#entries
       this.#timer = null
       if (next !== undefined) this.#arm(next.due - now)

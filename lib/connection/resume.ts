@@ -29,7 +29,8 @@ export class Resume {
   /** The position in a channel, for the first join of it; null for every later one. */
   take(channel: string): Position | null {
     const position = this.#positions.get(channel) ?? null
-    this.#positions.set(channel, null)
+    // Only what was listed is remembered: names to join may come without end.
+    if (position !== null) this.#positions.set(channel, null)
     return position
   }
 

@@ -114,6 +114,17 @@ t.test('a clean end is told at once, also of a connection that had come back', a
   t.strictSame(diffs(watcher.transport), ['+ann', '+bob', '-bob'])
 })
 
+t.test('a connection that takes its session over from one that still seems alive causes no flicker', async t => {
+  const { clock, open, told } = build()
+  const watcher = await open('ann')
+  const bob = await open('bob')
+  await open('bob', bob.connection.session, 1)
+  t.equal(bob.transport.ended?.code, 4501)
+  await clock.advance(60_000)
+  t.strictSame(diffs(watcher.transport), ['+ann', '+bob'])
+  t.strictSame(told, ['join ann true', 'join bob true', 'leave bob false', 'join bob false'])
+})
+
 t.test('a connection that the server closed and that will be back has the grace too', async t => {
   const { clock, open, told } = build()
   const watcher = await open('ann')
