@@ -17,6 +17,9 @@ export type UrlSource = string | URL | (() => string | URL | Promise<string | UR
 /** How to dial; a function is asked before every dial. Until it first was, the defaults hold. */
 export type OptionsSource = SocketOptions | (() => SocketOptions | Promise<SocketOptions>)
 
+/** The server's close code for credentials that are too old. */
+const RENEW = 4003
+
 /** Keeps one link to the server: dials, waits, dials again, and knows when to stop. */
 export class Dialer {
   settings: Settings
@@ -26,6 +29,7 @@ export class Dialer {
   #turn: Turn
   #moved: (state: SocketState, previous: SocketState) => void
   #data: (data: unknown) => void
+  #resume: () => string[]
   #reconnect = new Reconnect(this, () => this.#turn.run(() => this.#start()))
   #link: Link | undefined
   #timer: Timer | undefined
@@ -37,6 +41,8 @@ export class Dialer {
   #stay = false
   #serverMs = 0
   #dialled: URL | undefined
+  /** The server wants other credentials, and no dial has had a welcome since. */
+  #renew = false
 
   /** @throws {ChannelError} `invalid-option` */
   constructor(
@@ -44,13 +50,15 @@ export class Dialer {
     options: OptionsSource,
     turn: Turn,
     moved: (state: SocketState, previous: SocketState) => void,
-    data: (data: unknown) => void
+    data: (data: unknown) => void,
+    resume: () => string[]
   ) {
     this.#url = url
     this.#options = options
     this.#turn = turn
     this.#moved = moved
     this.#data = data
+    this.#resume = resume
     // A function is asked with the first dial; what it gives is checked then.
     this.settings = typeof options === 'function' ? DEFAULTS : checkOptions(options)
     if (typeof url !== 'function') resolveUrl(url)
@@ -94,6 +102,7 @@ export class Dialer {
     this.#move({ name: 'connected', session, connection })
     this.#timer?.cancel()
     this.#connectedAt = clock.monotonic()
+    this.#renew = false
     if (heartbeatMs > 0) this.#link!.watch(heartbeatMs + silentSlackMs, silentSlackMs)
   }
 
@@ -117,6 +126,7 @@ export class Dialer {
   async #open(dial: number): Promise<void> {
     try {
       const options = this.#options
+      if (this.#renew) await this.settings.renewCredentials?.()
       // Also where there is nothing to wait for: whoever made the socket adds listeners first.
       const given = await (typeof options === 'function' ? options() : options)
       const source = await (typeof this.#url === 'function' ? this.#url() : this.#url)
@@ -130,7 +140,7 @@ export class Dialer {
   }
 
   #newLink(url: string): Link {
-    return new Link(this.settings, url, ['channels.v1'], {
+    return new Link(this.settings, url, ['channels.v1', ...this.#resume()], {
       open: () => {
         this.#opened = true
       },
@@ -156,8 +166,14 @@ export class Dialer {
     if (this.state.name === 'connected' && clock.monotonic() - this.#connectedAt >= backoff.stableMs) {
       this.#reconnect.attempt = 0
     }
+    this.#renew ||= code === RENEW
     if (this.#stay || !comesBack(code)) this.close(code, reason)
-    else if (!this.#opened && url && mayProbe(url, probe)) void this.#probe(url, code, reason)
+    else if (code === RENEW && !this.#reconnect.attempt) {
+      // At once, but not again and again.
+      this.#reconnect.attempt++
+      this.#wait(code, reason, 0)
+      this.#start()
+    } else if (!this.#opened && url && mayProbe(url, probe)) void this.#probe(url, code, reason)
     else this.#wait(code, reason, this.#reconnect.start(this.#serverMs))
   }
 

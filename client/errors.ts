@@ -4,14 +4,18 @@ import type { NackCode } from '../lib/protocol/system.ts'
 export type ClientCode =
   /** It was sent and no answer came: it took effect once or never. */
   | 'unknown'
-  /** Its time ran out before it was sent; it never will be. */
+  /** Its time ran out; it did not take effect and never will. */
   | 'timeout'
-  /** Its signal aborted before it was sent; it never will be. */
+  /** Its signal aborted; it did not take effect and never will. */
   | 'aborted'
   /** The socket closed for good before it was sent; it never will be. */
   | 'closed'
-  /** The channel was left before it was sent; it never will be. */
+  /** The channel was left before it was sent; it did not take effect and never will. */
   | 'left'
+  /** The socket is not connected (`onOffline: 'reject'`); it was not taken, or not sent. */
+  | 'offline'
+  /** It made room for a newer one (`onOffline: 'drop-oldest'`); it never will be sent. */
+  | 'dropped'
   /** As many commands or bytes wait as may (`queue`); it was not taken. */
   | 'queue-full'
   /** Over the server's `payloadBytes`; it was not sent. */
@@ -28,7 +32,7 @@ export type ClientCode =
   | 'bad-frame'
   /** `url` or `options` failed, or the WebSocket could not be made, or no `$welcome` came in time. */
   | 'dial-failed'
-  /** A listener threw; what it threw is the `cause`. */
+  /** A listener threw, or `loadState` did; what it threw is the `cause`. */
   | 'listener-failed'
   /** A mistake in this client. */
   | 'internal'

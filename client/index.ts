@@ -6,19 +6,23 @@ export type {
   Channel,
   ChannelEvents,
   ChannelState,
-  Gap,
+  History,
+  HistoryOptions,
   Joined,
+  JoinOptions,
   Outgoing,
-  PresenceDiff
+  PresenceDiff,
+  Received
 } from './channel.ts'
 export type { ClientClock } from './clock.ts'
+export type { OnOffline, SendOptions, Sent, Waiting } from './command.ts'
 export type { DebugLogger } from './debug.ts'
 export type { OptionsSource, UrlSource } from './dialer.ts'
 export type { ClientCode, ErrorDetails } from './errors.ts'
 export { ChannelError } from './errors.ts'
+export type { Gap, LoadContext, LoadState } from './loader.ts'
 export type { Settings, SocketOptions } from './options.ts'
 export { DEFAULTS } from './options.ts'
-export type { SendOptions, Sent } from './outbox.ts'
 export type { CloseInfo, SocketEvents } from './socket.ts'
 export { Socket } from './socket.ts'
 export type { SocketState, StateName } from './states.ts'

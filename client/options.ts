@@ -1,5 +1,6 @@
 import type { ClientClock } from './clock.ts'
 import { MAX_TIMER_MS, systemClock } from './clock.ts'
+import type { OnOffline } from './command.ts'
 import type { DebugLogger } from './debug.ts'
 import { invalidOption } from './errors.ts'
 import type { FetchLike, WebSocketConstructor } from './transport.ts'
@@ -41,14 +42,23 @@ export interface SocketOptions {
     /** Bytes of their frames. Default 1 MiB; 0 refuses all. */
     readonly bytes?: number
   }
+  /** What becomes of commands while the socket is not connected. Default `'queue'`. */
+  readonly onOffline?: OnOffline
+  /**
+   * Asked before the next dial where the server wants other credentials (close code 4003): it refreshes a cookie, or what
+   * `url` makes use of. Within `connectTimeoutMs`, and again if it rejects. Default: none, and the dial is made at once.
+   */
+  readonly renewCredentials?: () => unknown
   /** Whether a handshake that failed is asked about by GET: always, never, or where the page has the same host. Default `'same-origin'`. */
   readonly probe?: boolean | 'same-origin'
 }
 
 /** Options with every default filled in. */
-export interface Settings extends Required<Omit<SocketOptions, 'WebSocket' | 'fetch' | 'backoff' | 'queue'>> {
+export interface Settings
+  extends Required<Omit<SocketOptions, 'WebSocket' | 'fetch' | 'backoff' | 'queue' | 'renewCredentials'>> {
   readonly WebSocket: WebSocketConstructor | undefined
   readonly fetch: FetchLike | undefined
+  readonly renewCredentials: SocketOptions['renewCredentials'] | undefined
   readonly backoff: Required<NonNullable<SocketOptions['backoff']>>
   readonly queue: Required<NonNullable<SocketOptions['queue']>>
 }
@@ -67,6 +77,8 @@ export const DEFAULTS: Settings = {
   requestTimeoutMs: 10_000,
   sendTimeoutMs: 0,
   queue: { count: 500, bytes: 1_048_576 },
+  onOffline: 'queue',
+  renewCredentials: undefined,
   probe: 'same-origin'
 }
 
@@ -74,6 +86,8 @@ export const DEFAULTS: Settings = {
 const KINDS: Readonly<Record<string, string>> = {
   debug: 'boolean or function',
   probe: 'boolean or same-origin',
+  onOffline: 'queue or reject or drop-oldest',
+  renewCredentials: 'function',
   WebSocket: 'function',
   fetch: 'function'
 }

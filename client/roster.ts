@@ -1,26 +1,36 @@
 import type { Frame } from '../lib/protocol/message.ts'
 import type { ClientCommand } from '../lib/protocol/system.ts'
+import type { Received } from './channel.ts'
 import type { ChannelError } from './errors.ts'
 import type { Outbox, Port } from './outbox.ts'
 import type { Answer, SubscriptionHost } from './subscription.ts'
 import { paramOf, Subscription } from './subscription.ts'
 import type { Turn } from './turn.ts'
 
+/** The subprotocol has 2,048 characters: 7 for `resume.`, and 4 for each 3 of the JSON. */
+const MAX_JSON = 1530
+
+type Places = Record<string, [epoch: string, offset: number, tag: string]>
+
 /** The channels of a socket, those that the application asked for and those that others joined; and what was asked about them. */
 export class Roster implements SubscriptionHost {
   readonly port: Port
   readonly turn: Turn
   readonly outbox: Outbox
+  readonly publish: (message: Received) => void
   readonly members = new Set<string>()
+  historyLimit = 0
+  more = false
   #channels = new Map<string, Subscription>()
   /** Never begins again, so that an answer to an earlier link's request fits none of a later one's. */
   #lastRef = 0
   #asked = new Map<number, Answer>()
 
-  constructor(port: Port, turn: Turn, outbox: Outbox) {
+  constructor(port: Port, turn: Turn, outbox: Outbox, publish: (message: Received) => void) {
     this.port = port
     this.turn = turn
     this.outbox = outbox
+    this.publish = publish
   }
 
   find(name: string): Subscription | undefined {
@@ -40,10 +50,27 @@ export class Roster implements SubscriptionHost {
   }
 
   /** Asks; on a link that takes nothing more the answer is its end. */
-  ask(cmd: ClientCommand, channel: string, answer: Answer): void {
+  ask(cmd: ClientCommand, channel: string, answer: Answer, param?: object): void {
     const ref = ++this.#lastRef
     this.#asked.set(ref, answer)
-    this.port.send(JSON.stringify({ channel, cmd, ref }))
+    this.port.send(JSON.stringify({ channel, cmd, ref, param }))
+  }
+
+  /** What the next connection is to know of this one, as a subprotocol; none where there is nothing to know. */
+  resume(session: string | undefined, dials: number): string[] {
+    const places: Places = {}
+    this.more = false
+    const text = (more: boolean): string => JSON.stringify({ s: session, n: dials, p: places, ...(more && { more }) })
+    // What only we join is left out first: its position goes with the `$join`.
+    for (const { name, own, position } of [...this.#channels.values()].sort((a, b) => +a.own - +b.own)) {
+      if (!position) continue
+      places[name] = [position.epoch, position.offset, position.tag]
+      if (text(true).length <= MAX_JSON) continue
+      delete places[name]
+      this.more ||= !own
+    }
+    if (!session && !Object.keys(places).length) return []
+    return [`resume.${btoa(text(this.more)).replace(/=/g, '').replace(/\+/g, '-').replace(/\//g, '_')}`]
   }
 
   /** Hands an answer to who asked. False where nobody did, or has the answer. */
@@ -70,7 +97,7 @@ export class Roster implements SubscriptionHost {
       this.#forget(name)
     }
     if (cmd === '$presence') channel?.moved(joins, leaves, count)
-    if (cmd === '$gap') channel?.tell(cmd, frame.param)
+    if (cmd === '$gap' || cmd === '$skip') channel?.heard(frame)
   }
 
   linkUp(): void {
@@ -84,7 +111,8 @@ export class Roster implements SubscriptionHost {
     for (const answer of asked) answer(null)
     for (const [name, channel] of this.#channels) {
       channel.linkLost()
-      this.#forget(name)
+      // Whoever joined it may join it again, and then it goes on from there.
+      if (!channel.position) this.#forget(name)
     }
   }
 

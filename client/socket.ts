@@ -1,13 +1,15 @@
 import type { Frame, Message } from '../lib/protocol/message.ts'
-import type { Channel, DefinitionFor, Outgoing, ParamsFor, PatternFor } from './channel.ts'
+import type { Channel, DefinitionFor, JoinOptions, Outgoing, ParamsFor, PatternFor, Received } from './channel.ts'
 import { channelName } from './channel-name.ts'
+import type { SendOptions, Sent, Waiting } from './command.ts'
+import { byteLength, pick } from './command.ts'
 import { log } from './debug.ts'
 import type { OptionsSource, UrlSource } from './dialer.ts'
 import { Dialer } from './dialer.ts'
 import { Emitter } from './emitter.ts'
 import { ChannelError } from './errors.ts'
-import type { SendOptions, Sent } from './outbox.ts'
-import { byteLength, Outbox, pick } from './outbox.ts'
+import { messageOf } from './feed.ts'
+import { Outbox } from './outbox.ts'
 import { Roster } from './roster.ts'
 import type { SocketState } from './states.ts'
 import { paramOf } from './subscription.ts'
@@ -32,7 +34,9 @@ export interface SocketEvents {
   /** Whatever went wrong, also what a promise that nobody waits for has rejected with. */
   $error: (error: ChannelError) => void
   /** Every publication, of whatever channel, before the channel's own listeners hear of it. */
-  $message: (message: Message) => void
+  $message: (message: Received) => void
+  /** A command was taken, has left for the first time, or is settled: `outbox` is another. */
+  $outbox: () => void
   /** The server's contract is another one than at the welcome before: this client may be too old. */
   $outdated: (contract: string, previous: string) => void
 }
@@ -48,6 +52,10 @@ export class Socket<C = unknown> {
   #outbox: Outbox
   #roster: Roster
   #contract: string | undefined
+  /** Kept in memory only: a page that was duplicated is another client. */
+  #session: string | undefined
+  /** In this session. */
+  #dials = 0
 
   /**
    * Dials `url` at once, unless the option `connect` is false. A relative URL is resolved against the page's; url and
@@ -80,11 +88,14 @@ export class Socket<C = unknown> {
       options,
       this.#turn,
       (...states) => this.#moved(...states),
-      data => this.#data(data)
+      data => this.#data(data),
+      () => this.#roster.resume(this.#session, ++this.#dials)
     )
-    const ready = (name: string): boolean => this.#roster.find(name)?.state.name === 'joined'
-    this.#outbox = new Outbox(this.#dialer, this.#turn, ready)
-    this.#roster = new Roster(this.#dialer, this.#turn, this.#outbox)
+    const ready = (name: string): boolean | ChannelError =>
+      this.state.name === 'closed' ? new ChannelError('closed') : (this.#roster.find(name)?.sendable ?? false)
+    this.#outbox = new Outbox(this.#dialer, this.#turn, ready, () => this.#tell('$outbox'))
+    const publish = (message: Received): void => this.#tell('$message', message)
+    this.#roster = new Roster(this.#dialer, this.#turn, this.#outbox, publish)
     if (seed) {
       this.on('$open', second as () => void)
       this.on('$message', onMessage!)
@@ -97,6 +108,11 @@ export class Socket<C = unknown> {
     return this.#dialer.state
   }
 
+  /** The commands that are not settled; within a channel in the order of `send`. */
+  get outbox(): readonly Waiting[] {
+    return this.#outbox.list
+  }
+
   /** Adds a listener; what comes back removes it, and does nothing the second time. */
   on<K extends keyof SocketEvents>(event: K, listener: SocketEvents[K]): () => void {
     return this.#emitter.on(event, listener)
@@ -107,14 +123,14 @@ export class Socket<C = unknown> {
     this.#turn.run(() => this.#dialer.connect())
   }
 
-  /** Drops the connection, if there is one, and dials now: to come with other credentials, or out of a wait. */
+  /** Drops the connection, if there is one, and dials now: to come with other credentials, or out of a wait. The session goes on. */
   reconnect(): void {
     this.#turn.run(() => this.#dialer.reconnect())
   }
 
   /**
-   * Closes for good, until `connect()` is called. What was sent and not answered rejects with `unknown`, what was not
-   * sent with `closed`.
+   * Closes for good, until `connect()` is called, and ends the session. What was sent and not answered rejects with
+   * `unknown`, what was not sent with `closed`.
    * @param code 1000 (the default) or 3000 to 4999
    * @param reason at most 123 bytes
    * @throws {ChannelError} `invalid-close`
@@ -129,9 +145,12 @@ export class Socket<C = unknown> {
    * The channel of that name, asked to be joined now and after every reconnect.
    * @throws {ChannelError} `invalid-channel` where pattern and parameters make no name
    */
-  join<P extends PatternFor<C>>(pattern: P, ...params: ParamsFor<NoInfer<P>>): Channel<DefinitionFor<C, P>> {
-    const channel = this.channel(pattern, ...params)
-    channel.join()
+  join<P extends PatternFor<C>>(
+    pattern: P,
+    ...params: ParamsFor<NoInfer<P>, [options?: JoinOptions]>
+  ): Channel<DefinitionFor<C, P>> {
+    const channel = this.#hold<P>(pattern, params[0])
+    channel.join(params[1])
     return channel
   }
 
@@ -140,7 +159,11 @@ export class Socket<C = unknown> {
    * @throws {ChannelError} `invalid-channel` where pattern and parameters make no name
    */
   channel<P extends PatternFor<C>>(pattern: P, ...params: ParamsFor<NoInfer<P>>): Channel<DefinitionFor<C, P>> {
-    return this.#roster.hold(channelName(pattern, params[0])) as unknown as Channel<DefinitionFor<C, P>>
+    return this.#hold<P>(pattern, params[0])
+  }
+
+  #hold<P extends PatternFor<C>>(pattern: P, params?: Readonly<Record<string, string>>): Channel<DefinitionFor<C, P>> {
+    return this.#roster.hold(channelName(pattern, params)) as unknown as Channel<DefinitionFor<C, P>>
   }
 
   /** Leaves the channel of that name, whoever joined it. */
@@ -184,26 +207,27 @@ export class Socket<C = unknown> {
     else this.#publication(channel, frame)
   }
 
-  #publication(channel: string, { via = channel, cmd, param, from }: Frame): void {
-    const message = { channel, cmd, param, ...(from && { from }) }
-    const subscription = this.#roster.find(via)
-    if (!subscription?.deaf) {
-      this.#tell('$message', message)
-      subscription?.tell(cmd, param, message)
-    }
-    if (cmd === 'close-connection') this.disconnect(1000, cmd)
+  #publication(channel: string, frame: Frame): void {
+    const subscription = this.#roster.find(frame.via ?? channel)
+    if (subscription) subscription.heard(frame)
+    // A place in a log has only what was joined.
+    else if (!frame.offset) this.#tell('$message', messageOf(frame, null))
+    if (frame.cmd === 'close-connection') this.disconnect(1000, frame.cmd)
   }
 
   #welcome({ session, connection, resumed, heartbeatMs, limits, contract }: Record<string, any>): void {
     const previous = this.#contract
     this.#outbox.payloadBytes = limits.payloadBytes
+    this.#roster.historyLimit = limits.history
     // Throws where this is not the first.
     this.#dialer.welcomed(session, connection, heartbeatMs)
     this.#contract = contract
-    if (!resumed) this.#outbox.begin()
+    this.#session = session
+    if (!resumed) this.#dials = 0
     this.#tell('$open', { session, connection, resumed })
     if (previous && previous !== contract) this.#tell('$outdated', contract, previous)
     this.#roster.linkUp()
+    this.#outbox.begin(resumed)
   }
 
   #moved(state: SocketState, previous: SocketState): void {
@@ -213,10 +237,11 @@ export class Socket<C = unknown> {
     this.#outbox.linkLost()
     this.#roster.linkLost()
     if (final) {
-      const error = new ChannelError('closed')
-      this.#outbox.drop(error)
-      this.#roster.giveUp(error)
+      this.#session = undefined
+      this.#outbox.lose()
+      this.#roster.giveUp(new ChannelError('closed'))
     }
+    this.#outbox.flush()
     const { code, reason, status } = state as SocketState & { name: 'closed' }
     this.#tell('$close', { code, reason, final, status })
   }

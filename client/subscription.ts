@@ -1,25 +1,30 @@
 import type { Timer } from '../lib/protocol/clock.ts'
 import type { Frame } from '../lib/protocol/message.ts'
+import type { Position } from '../lib/protocol/position.ts'
 import type { ClientCommand, LeaveReason, PresenceMember, PresenceState } from '../lib/protocol/system.ts'
-import type { Channel, ChannelState, Joined } from './channel.ts'
+import type { Channel, ChannelState, History, HistoryOptions, Joined, JoinOptions } from './channel.ts'
+import type { SendOptions, Sent } from './command.ts'
+import { pick, quiet } from './command.ts'
 import { Emitter } from './emitter.ts'
 import { ChannelError } from './errors.ts'
-import type { Outbox, Port, SendOptions, Sent } from './outbox.ts'
-import { pick, quiet } from './outbox.ts'
+import type { FeedHost } from './feed.ts'
+import { Feed, messageOf } from './feed.ts'
+import type { Outbox } from './outbox.ts'
 import { backoffMs, namedMs } from './reconnect.ts'
-import type { Turn } from './turn.ts'
 
 /** Takes the answer to a request; null where the link ended before it came. */
 export type Answer = (frame: Frame | null) => void
 
 /** What a channel needs of the roster that it is in. */
-export interface SubscriptionHost {
-  readonly port: Port
-  readonly turn: Turn
+export interface SubscriptionHost extends FeedHost {
   readonly outbox: Outbox
   /** What this connection is a member of, as far as the server has told. */
   readonly members: Set<string>
-  ask(cmd: ClientCommand, channel: string, answer: Answer): void
+  /** The most that `$history` may ask for. */
+  readonly historyLimit: number
+  /** Whether this connection began with more positions than it could tell. */
+  readonly more: boolean
+  ask(cmd: ClientCommand, channel: string, answer: Answer, param?: object): void
 }
 
 /** A channel and what is wanted of it. Wishes are kept; at most one request is under way, and its answer decides the next. */
@@ -27,30 +32,42 @@ export class Subscription implements Channel {
   readonly name: string
   /** Whether the application has it. Others are forgotten with their membership. */
   held = false
+  /** Whether only we have joined it: then its position goes with our `$join`. */
+  own = true
   state: ChannelState = { name: 'idle' }
   presence: PresenceState | null = null
   #host: SubscriptionHost
   #emitter: Emitter
+  #feed: Feed
   /** None takes what route and server do; `leave` lasts until the channel is left. */
   #wish: '' | 'join' | 'leave' = ''
   #asking = false
   #attempt = 0
   #retry: Timer | undefined
+  /** Counts ends: what came before one is not told after it. */
+  #ends = 0
   #waiters: Array<(error: ChannelError | null) => void> = []
 
   constructor(name: string, host: SubscriptionHost) {
     this.name = name
     this.#host = host
     this.#emitter = new Emitter(host.turn)
+    this.#feed = new Feed(host, (event, ...args) => this.#tell(event, ...args))
+  }
+
+  get position(): Position | null {
+    return this.#feed.position
   }
 
   get members(): readonly PresenceMember[] {
     return this.presence?.members ?? []
   }
 
-  /** Whether nothing is to be heard of it: nothing precedes a `$joined`, and nothing follows a leave. */
-  get deaf(): boolean {
-    return !['joined', 'idle'].includes(this.state.name)
+  /** Whether commands may be sent, or why nothing can be hoped for until somebody joins again. */
+  get sendable(): boolean | ChannelError {
+    const { state } = this
+    if (state.name === 'refused') return state.error
+    return state.name === 'left' ? this.#error('left') : state.name === 'joined'
   }
 
   on(event: string, listener: (...args: any[]) => void): () => void {
@@ -58,42 +75,50 @@ export class Subscription implements Channel {
   }
 
   send(cmd: string, param: unknown, options?: SendOptions): Promise<Sent> {
-    return this.#send(cmd, param, this.#host.port.settings.sendTimeoutMs, options)
+    const timeoutMs = this.#host.port.settings.sendTimeoutMs
+    return this.#host.outbox.send({ channel: this.name, cmd, param }, { timeoutMs, ...options })
   }
 
   request(cmd: string, param: unknown, options?: SendOptions): Promise<unknown> {
-    const sent = this.#send(cmd, param, this.#host.port.settings.requestTimeoutMs, options)
-    return quiet(sent.then(({ reply }) => reply))
-  }
-
-  #send(cmd: string, param: unknown, timeoutMs: number, options?: SendOptions): Promise<Sent> {
-    const { outbox } = this.#host
-    const sent = outbox.send({ channel: this.name, cmd, param }, { timeoutMs, ...options })
-    const why = this.#barred()
-    // Nothing was sent of a channel that is barred: it is not joined.
-    if (why) outbox.drop(why, this.name)
-    return sent
+    const timeoutMs = this.#host.port.settings.requestTimeoutMs
+    return quiet(this.send(cmd, param, { timeoutMs, ...options }).then(({ reply }) => reply))
   }
 
   refreshPresence(): Promise<PresenceState> {
+    return this.#query('$presence', reply => {
+      this.#setPresence(reply)
+      return reply
+    })
+  }
+
+  history({ before, after, limit = this.#host.historyLimit }: HistoryOptions = {}): Promise<History> {
+    const read = ({ messages, complete, position }: any): History => {
+      return { messages: messages.map((frame: Frame) => messageOf(frame, position)), complete, position }
+    }
+    return this.#query('$history', read, { before, after, limit })
+  }
+
+  #query<T>(cmd: ClientCommand, read: (reply: any) => T, asked?: object): Promise<T> {
     return quiet(
       new Promise((resolve, reject) => {
         if (this.state.name !== 'joined') throw this.#error('not-joined')
-        this.#host.ask('$presence', this.name, frame => {
+        const answer: Answer = frame => {
           const param = paramOf(frame)
-          if (frame?.cmd !== '$ack') return reject(this.#error(param.code ?? 'unknown', param))
-          this.#setPresence(param.reply)
-          resolve(param.reply)
-        })
+          if (frame?.cmd === '$ack') resolve(read(param.reply))
+          else reject(this.#error(param.code ?? 'unknown', param))
+        }
+        this.#host.ask(cmd, this.name, answer, asked)
       })
     )
   }
 
-  join(): void {
-    if (this.#wish === 'join') return
+  join({ loadState }: JoinOptions = {}): void {
     this.#host.turn.run(() => {
+      const joined = this.state.name === 'joined'
+      if (loadState) this.#feed.loadBy(loadState, joined)
+      if (this.#wish === 'join') return
       this.#wish = 'join'
-      if (this.state.name !== 'joined') this.#move({ name: 'joining' })
+      if (!joined) this.#move({ name: 'joining' })
       this.act()
     })
   }
@@ -106,9 +131,10 @@ export class Subscription implements Channel {
     return quiet(
       new Promise((resolve, reject) => {
         const settle = (error: ChannelError | null): void => (error ? reject(error) : resolve(this.state as Joined))
-        const why = this.#host.port.state.name === 'closed' ? this.#error('closed') : this.#barred()
-        if (why || this.state.name === 'joined') settle(why)
-        else this.#waiters.push(settle)
+        const { sendable } = this
+        const why = this.#host.port.state.name === 'closed' ? this.#error('closed') : sendable
+        if (why === false) this.#waiters.push(settle)
+        else settle(why === true ? null : why)
       })
     )
   }
@@ -124,12 +150,14 @@ export class Subscription implements Channel {
   }
 
   #ask(cmd: '$join' | '$leave'): void {
+    const { position } = this
     this.#asking = true
-    this.#host.ask(cmd, this.name, frame => {
+    const answer: Answer = frame => {
       this.#asking = false
       // A `$joined` or `$left` is heard of by `entered` or `exited`.
       if (frame?.cmd === '$nack') this.#nacked(cmd, this.#error(paramOf(frame).code, paramOf(frame)))
-    })
+    }
+    this.#host.ask(cmd, this.name, answer, position ? { position } : undefined)
   }
 
   #nacked(cmd: '$join' | '$leave', error: ChannelError): void {
@@ -143,8 +171,8 @@ export class Subscription implements Channel {
       this.#retry = clock.after(delayMs, () => this.act())
     } else {
       this.#wish = ''
-      this.#move({ name: 'refused', error })
-      this.tell('$error', error)
+      this.#end({ name: 'refused', error })
+      this.#tell('$error', error)
       turn.report(error)
       this.giveUp(error)
     }
@@ -155,12 +183,26 @@ export class Subscription implements Channel {
     this.#attempt = 0
     this.#retry?.cancel()
     if (this.#wish === 'leave') this.act()
-    else {
-      this.#move(joined)
+    else this.#entered(joined, presence)
+  }
+
+  #entered(joined: Joined, presence: PresenceState | undefined): void {
+    const { by, position = null } = joined
+    // Who asked to be joined and was by the route meanwhile is told twice, and has missed nothing in between.
+    if (this.state.name !== 'joined' || joined.outcome.kind === 'gap') {
+      this.own = by === 'client'
+      const outcome = this.#feed.outcome(
+        joined.outcome,
+        position,
+        this.#host.more && !this.own ? 'over-limit' : 'epoch-lost'
+      )
+      const state = { ...joined, outcome }
+      this.#move(state)
       this.#settleWaiters(null)
-      this.tell('$joined', joined)
-      this.#setPresence(presence)
+      this.#tell('$joined', state)
+      this.#feed.begin(outcome, position)
     }
+    this.#setPresence(presence)
   }
 
   /** The server has ended the membership; `asked` where that answers our own `$leave`. */
@@ -174,17 +216,30 @@ export class Subscription implements Channel {
     this.#wish = this.#host.port.state.name === 'connected' ? 'leave' : ''
     this.#retry?.cancel()
     this.presence = null
-    this.#move({ name: 'left', reason })
-    this.tell('$left', reason)
+    this.#end({ name: 'left', reason })
+    this.#tell('$left', reason)
     this.giveUp(this.#error('left'))
     this.act()
+  }
+
+  #end(state: ChannelState): void {
+    this.#ends++
+    this.#feed.end()
+    this.#move(state)
   }
 
   /** Neither membership nor requests outlive their link; a wish to be in does. */
   linkLost(): void {
     this.#retry?.cancel()
     if (this.#wish === 'leave') this.#wish = ''
-    if (this.state.name === 'joined') this.#move({ name: 'joining' })
+    if (this.state.name === 'joined') this.#move({ name: this.held ? 'joining' : 'idle' })
+  }
+
+  /** A publication, `$skip` or `$gap`: nothing precedes a `$joined`, and nothing follows a leave. */
+  heard(frame: Frame): void {
+    const { name } = this.state
+    if (name === 'joined') this.#feed.heard(frame)
+    else if (name === 'idle' && !frame.offset && !frame.cmd.startsWith('$')) this.#feed.publication(frame)
   }
 
   /** Leaves come first: who left and came back within one tick is there. */
@@ -195,18 +250,19 @@ export class Subscription implements Channel {
     const ids = [...leaves, ...joins].map(({ id }) => id)
     const there = members && [...members.filter(({ id }) => !ids.includes(id)), ...joins]
     this.presence = there ? { count, members: there } : { count }
-    this.tell('$presence', this.presence, { joins, leaves })
+    this.#tell('$presence', this.presence, { joins, leaves })
   }
 
   #setPresence(state: PresenceState | undefined): void {
     this.presence = state ?? null
-    if (state) this.tell('$presence', state)
+    if (state) this.#tell('$presence', state)
   }
 
   /** Nothing comes of it: neither for those who wait to be joined nor for what waits to be sent. */
   giveUp(error: ChannelError): void {
     this.#settleWaiters(error)
-    this.#host.outbox.drop(error, this.name)
+    this.#feed.pause()
+    this.#host.outbox.flush()
   }
 
   #settleWaiters(error: ChannelError | null): void {
@@ -215,18 +271,13 @@ export class Subscription implements Channel {
 
   #move(to: ChannelState): void {
     this.state = to
-    this.tell('$state', to)
+    this.#tell('$state', to)
   }
 
   /** A listener that was told of a publication first may have left the channel. */
-  tell(event: string, ...args: unknown[]): void {
-    this.#emitter.emit(event, args, () => event.startsWith('$') || !this.deaf)
-  }
-
-  /** Why nothing can be hoped for until somebody joins again. */
-  #barred(): ChannelError | null {
-    const { state } = this
-    return state.name === 'refused' ? state.error : state.name === 'left' ? this.#error('left') : null
+  #tell(event: string, ...args: unknown[]): void {
+    const ends = this.#ends
+    this.#emitter.emit(event, args, () => event.startsWith('$') || ends === this.#ends)
   }
 
   #error(code: string, details?: Record<string, unknown>): ChannelError {

@@ -14,7 +14,7 @@ const VERSIONS = ['22', '24', '26']
 
 /** What a page without a bundler loads, and how many bytes of it, gzipped, are promised. */
 const CLIENT = 'dist/browser/client.min.js'
-const MAX_CLIENT_BYTES = 6144
+const MAX_CLIENT_BYTES = 8704
 
 /** All that the tarball may hold, and what it has to. */
 const ALLOWED =

@@ -193,7 +193,7 @@ t.test('an answer to a dial that was given up is not heard', async t => {
   t.same(stage.errors, [])
 })
 
-t.test('a send that the server acks resolves, one that it nacks rejects with all the server said', async t => {
+t.test('a send that the server acks resolves, one that it nacks for good rejects with all the server said', async t => {
   const stage = new Stage()
   const room = stage.socket.join('r')
   const ws = await stage.connected()
@@ -203,63 +203,21 @@ t.test('a send that the server acks resolves, one that it nacks rejects with all
   ws.ack(1, { position, stored: 'disk' })
     .ack(2, { reply: [1] })
     .ack(99)
-  ws.nack({ id: 3 }, 'draining', { retry: true, retryAfterMs: 50 }).nack({ id: 4 }, 'result-expired')
+  ws.nack({ id: 3 }, 'forbidden').nack({ id: 4 }, 'result-expired')
   t.same(await sends[0], { position, stored: 'disk', reply: undefined })
   t.same(await sends[1], [1])
   const error = await sends[2]!.catch(e => e)
   t.ok(error instanceof ChannelError && error instanceof Error)
   t.match(error, {
     name: 'ChannelError',
-    code: 'draining',
-    message: 'no: draining',
-    retry: true,
-    retryAfterMs: 50,
+    code: 'forbidden',
+    message: 'no: forbidden',
+    retry: false,
     channel: 'r',
     cmd: 'x'
   })
   t.equal(await outcome(sends[3]!), 'unknown', 'it ran, and how it ended is forgotten')
-  t.same(stage.errors, ['draining', 'unknown'])
-  stage.finish(t)
-})
-
-t.test('a link that dies settles what was sent as unknown, and never sends it again', async t => {
-  const stage = new Stage()
-  const room = stage.socket.join('r')
-  const ws = await stage.connected()
-  ws.accept()
-  const sent = room.send('x', 1)
-  ws.readyState = 2
-  const unsent = room.send('x', 2)
-  ws.end(1006)
-  t.equal(await outcome(sent), 'unknown')
-  const next = await stage.again()
-  next.accept()
-  t.same(next.commands, [{ id: 1, channel: 'r', cmd: 'x', param: 2 }], 'what was never sent is numbered anew')
-  next.ack(1)
-  await unsent
-  stage.finish(t)
-})
-
-t.test('time out and abort never send what was not sent, and leave unknown what was', async t => {
-  const stage = new Stage({ requestTimeoutMs: 100, sendTimeoutMs: 200 })
-  const room = stage.socket.join('r')
-  const [early, late] = [new AbortController(), new AbortController()]
-  const gone = [room.request('x', 1), room.send('x', 2), room.send('x', 3, { signal: early.signal, timeoutMs: 0 })]
-  t.equal(await outcome(room.send('x', 4, { signal: AbortSignal.abort() })), 'aborted')
-  early.abort()
-  await stage.clock.advance(200)
-  t.same(await Promise.all(gone.map(outcome)), ['timeout', 'timeout', 'aborted'])
-  const ws = await stage.connected()
-  ws.accept()
-  const sent = [room.request('x', 5), room.send('x', 6, { signal: late.signal })]
-  late.abort()
-  await stage.clock.advance(100)
-  t.same(await Promise.all(sent.map(outcome)), ['unknown', 'unknown'])
-  ws.ack(1).ack(2)
-  t.same(
-    ws.commands.map(({ param }) => param),
-    [5, 6]
-  )
+  t.same(stage.errors, ['forbidden', 'unknown'])
   stage.finish(t)
 })
 
