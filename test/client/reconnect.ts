@@ -309,3 +309,112 @@ t.test('the platform’s own clock tells time and chance and runs timers', async
   systemClock.after(0, () => t.fail('it was cancelled')).cancel()
   await new Promise<void>(resolve => void systemClock.after(0, resolve))
 })
+
+t.test(
+  'a server that wants other credentials is dialled at once, after they were renewed, with all positions',
+  async t => {
+    const asked: string[] = []
+    let renew = (): void => {}
+    const stage = new Stage({
+      renewCredentials: () => {
+        asked.push('renew')
+        return new Promise<void>(resolve => (renew = resolve))
+      }
+    })
+    const room = stage.socket.join('r')
+    const ws = await stage.connected()
+    ws.accept({ position: { epoch: 'a', offset: 2, tag: 't' } })
+    const sent = room.send('x', 1)
+    ws.end(4003)
+    t.match(stage.socket.state, { name: 'connecting' })
+    await settle()
+    t.equal(stage.sockets.length, 1)
+    renew()
+    const next = await stage.connected({ resumed: true })
+    t.match(next.resume, { s: 's', n: 1, p: { r: ['a', 2, 't'] } })
+    next
+      .accept({ position: { epoch: 'a', offset: 2, tag: 't' }, outcome: { kind: 'recovered', from: 2, to: 2 } })
+      .ack(1)
+    await sent
+    next.end(4003)
+    t.match(stage.socket.state, { name: 'waiting', code: 4003, attempt: 2 }, 'but not again and again')
+    await stage.clock.advance(1000)
+    t.same(asked, ['renew', 'renew'])
+    renew()
+    await stage.connected()
+    await stage.clock.advance(10_000)
+    stage.ws.end(1012)
+    t.equal((await stage.again()).readyState, 1)
+    t.equal(asked.length, 2, 'it is asked for that close alone')
+    stage.finish(t)
+  }
+)
+
+t.test(
+  'credentials that cannot be renewed are asked for again after a while; without a way to renew them the dial is made',
+  async t => {
+    let failures = 1
+    const stage = new Stage({
+      renewCredentials: () => {
+        if (failures--) throw new Error('offline')
+      }
+    })
+    ;(await stage.connected()).end(4003)
+    await settle()
+    t.match(stage.told.$error, [{ code: 'dial-failed', cause: { message: 'offline' } }])
+    t.match(stage.socket.state, { name: 'waiting' })
+    await stage.again()
+    t.equal(stage.socket.state.name, 'connected')
+    t.equal(failures, -1)
+    stage.finish(t)
+
+    let token = 0
+    const plain = new Stage({}, () => `ws://test.example/?token=${++token}`)
+    ;(await plain.connected()).end(4003)
+    await plain.connected()
+    t.equal(plain.ws.url, 'ws://test.example/?token=2')
+    plain.finish(t)
+  }
+)
+
+t.test('who was replaced or whose access was revoked stays away, and its session is over', async t => {
+  for (const code of [4501, 4502]) {
+    const stage = new Stage()
+    const room = stage.socket.join('r')
+    const ws = await stage.connected()
+    ws.accept()
+    const sent = room.send('x', 1)
+    ws.end(code)
+    t.match(stage.socket.state, { name: 'closed', code })
+    t.equal(await outcome(sent), 'unknown')
+    stage.finish(t)
+  }
+})
+
+t.test('a client that slept comes back when it wakes, and recovers', async t => {
+  const stage = new Stage({ silentSlackMs: 5000, connectTimeoutMs: 3000 })
+  const room = stage.socket.join('r')
+  const heard: unknown[] = []
+  room.on('e', param => heard.push(param))
+  const position = { epoch: 'a', offset: 2, tag: 't' }
+  ;(await stage.connected()).accept({ position })
+  const sent = room.send('x', 1)
+  // Asleep with a link that dies meanwhile, then in a wait, then in a dial.
+  stage.clock.stall(8 * 3_600_000)
+  await stage.clock.advance(5000)
+  t.match(stage.socket.state, { name: 'waiting', code: 4001 })
+  stage.clock.stall(3_600_000)
+  await stage.clock.advance(0)
+  t.equal(stage.socket.state.name, 'connecting')
+  stage.clock.stall(3_600_000)
+  await stage.clock.advance(1000)
+  const next = await stage.connected({ resumed: true })
+  t.match(next.resume, { s: 's', p: { r: ['a', 2, 't'] } })
+  next
+    .accept({ position, outcome: { kind: 'recovered', from: 2, to: 3 } })
+    .logged('r', 3)
+    .ack(1)
+  await sent
+  t.same(heard, [3])
+  stage.finish(t)
+})

@@ -186,3 +186,230 @@ t.test(
     stage.finish(t)
   }
 )
+
+t.test('positions that are too many are left out, first those that the client joins itself', async t => {
+  const stage = new Stage()
+  const name = (kind: string, i: number): string => `${kind}-${'x'.repeat(62)}-${i}`
+  const mine = [0, 1, 2].map(i => stage.socket.join(name('mine', i)))
+  const heard: unknown[] = []
+  const routed = Array.from({ length: 20 }, (_, i) => name('route', i))
+  for (const channel of [...routed, name('mine', 0)]) {
+    stage.socket.channel(channel).on('$gap', gap => heard.push([channel, gap.reason]))
+  }
+  const ws = await stage.connected()
+  for (const { channel, ref } of ws.requests) ws.joined(channel, { ref }, fresh(3))
+  for (const channel of routed.slice(0, 15)) ws.joined(channel, {}, { by: 'route', ...fresh(3) })
+  ws.end()
+  const next = await stage.again({ resumed: true })
+  t.ok(next.protocols[1]!.length <= 2048)
+  t.match(next.protocols[1], /^resume\.[\w-]+$/)
+  const told = Object.keys(next.resume.p)
+  t.notOk(next.resume.more, 'what is left out goes with its $join')
+  t.ok(told.length > 15 && told.length < 18)
+  t.same(told.slice(0, 15), routed.slice(0, 15))
+  t.match(next.requests, Array(3).fill({ cmd: '$join', param: { position: at(3) } }))
+  for (const { channel, ref } of next.requests) next.joined(channel, { ref }, recovered(3, 3))
+  for (const channel of routed) next.joined(channel, {}, { by: 'server', ...recovered(3, 3) })
+  next.end()
+  const third = await stage.again({ resumed: true })
+  t.equal(third.resume.more, true)
+  t.ok(third.protocols[1]!.length <= 2048)
+  third.joined(routed[19]!, {}, { by: 'route', ...fresh(9) })
+  third.joined(mine[0]!.name, { ref: third.requests[0].ref }, fresh(9))
+  t.same(heard, [
+    [routed[19], 'over-limit'],
+    [mine[0]!.name, 'epoch-lost']
+  ])
+  stage.finish(t)
+})
+
+/** A stage whose channel `r` loads its state by the test's hand. */
+function loading(options: object = {}) {
+  const { stage, heard } = listening(options, false)
+  const loads: Array<{ context: LoadContext; done(): void; fail(): void }> = []
+  const room = stage.socket.join(
+    'r',
+    {},
+    {
+      loadState: context => {
+        heard.push('load')
+        return new Promise<void>((done, reject) => {
+          loads.push({ context, done, fail: () => reject(new Error('no')) })
+        })
+      }
+    }
+  )
+  const finish = async (end: 'done' | 'fail' = 'done'): Promise<void> => {
+    loads.at(-1)![end]()
+    await settle()
+  }
+  return { stage, heard, loads, room, finish }
+}
+
+t.test(
+  'the state is loaded at the first join and at each gap: first the position, then the state, then live',
+  async t => {
+    const { stage, heard, loads, finish } = loading()
+    const ws = await stage.connected()
+    ws.accept(fresh(4)).logged('r', 5)
+    t.same(loads[0]!.context, { position: at(4), outcome: { kind: 'fresh' }, gap: null })
+    t.same(heard, ['load'])
+    t.same(stage.told.$message, [])
+    await finish()
+    ws.logged('r', 6)
+    t.same(heard, ['load', 5, 6])
+    ws.frame({ channel: 'r', cmd: '$gap', param: { from: 6, to: 8, reason: 'slow', position: at(8) } }).logged('r', 9)
+    t.same(loads[1]!.context, {
+      position: at(8),
+      outcome: { kind: 'fresh' },
+      gap: { from: 6, to: 8, reason: 'slow' }
+    })
+    ws.end()
+    const next = await stage.again({ resumed: true })
+    t.match(next.requests, [{ param: { position: at(9) } }], 'what is held back has come')
+    next.accept(recovered(9, 9)).logged('r', 10)
+    await finish()
+    t.same(heard.slice(3), ['6-8 slow', 'load', 9, 10], 'a reconnect loses nothing of it')
+    next.end()
+    ;(await stage.again()).accept(recovered(10, 10)).end()
+    t.equal(loads.length, 2, 'nothing is missing, nothing is loaded')
+    ;(await stage.again()).accept(gap(20, 'trimmed'))
+    t.same(loads[2]!.context, {
+      position: at(20),
+      outcome: { kind: 'gap', to: 20, reason: 'trimmed' },
+      gap: { to: 20, reason: 'trimmed' }
+    })
+    stage.finish(t)
+  }
+)
+
+t.test('a gap while the state is loaded waits its turn, and loads it again', async t => {
+  const { stage, heard, loads, finish } = loading()
+  const ws = await stage.connected()
+  ws.accept(fresh(0)).logged('r', 1)
+  ws.frame({ channel: 'r', cmd: '$gap', param: { from: 1, to: 3, reason: 'slow', position: at(3) } })
+  ws.logged('r', 4).logged('r', 9)
+  await finish()
+  t.same(heard, ['load', 1, '1-3 slow', 'load'])
+  t.same(loads[1]!.context.position, at(3))
+  await finish()
+  t.same(heard.slice(4), [4, '4-8 store-error', 'load'])
+  await finish()
+  t.same(heard.slice(7), [9])
+  stage.finish(t)
+})
+
+t.test('a load that takes too long to keep all that comes is a gap, and is not heard', async t => {
+  const { stage, heard, loads, finish } = loading()
+  const ws = await stage.connected()
+  ws.accept(fresh(0))
+  for (let offset = 1; offset <= MAX_HELD + 1; offset++) ws.logged('r', offset)
+  t.same(heard, ['load', `0-${MAX_HELD + 1} slow`, 'load'])
+  t.same(loads[1]!.context.position, at(MAX_HELD + 1))
+  ws.logged('r', MAX_HELD + 2)
+  loads[0]!.done()
+  await settle()
+  t.equal(heard.length, 3)
+  await finish()
+  t.same(heard.slice(3), [MAX_HELD + 2])
+  stage.finish(t)
+
+  const plain = loading()
+  const other = await plain.stage.connected()
+  other.accept()
+  for (let i = 0; i <= MAX_HELD; i++) other.frame({ channel: 'r', cmd: 'e', param: i })
+  t.same(plain.heard, ['load', '-0 slow', 'load'], 'without a log too')
+  other.end()
+  ;(await plain.stage.again()).accept()
+  plain.loads[1]!.fail()
+  await settle()
+  t.same(plain.heard.slice(3), ['load'], 'where each join begins anew')
+  t.same(plain.stage.errors, [])
+  plain.stage.finish(t)
+})
+
+t.test('a load that fails is reported and tried again after a while; until then nothing is told', async t => {
+  const { stage, heard, loads, finish } = loading({ backoff: { minMs: 100, maxMs: 100 } })
+  const ws = await stage.connected()
+  ws.accept(fresh(0)).logged('r', 1)
+  await finish('fail')
+  t.match(stage.told.$error, [{ code: 'listener-failed', cmd: 'loadState', cause: { message: 'no' }, retry: true }])
+  t.same(heard, ['load'])
+  await stage.clock.advance(100)
+  t.same(loads[1]!.context, loads[0]!.context)
+  await finish()
+  t.same(heard, ['load', 'load', 1])
+  stage.finish(t)
+})
+
+t.test('after a leave nothing is told of what was held; after a goodbye the state is loaded anew', async t => {
+  const { stage, heard, loads, room, finish } = loading()
+  const ws = await stage.connected()
+  ws.accept(fresh(0)).logged('r', 1)
+  room.leave()
+  await finish()
+  ws.accept()
+  room.join()
+  ws.accept(fresh(3)).logged('r', 4)
+  await finish('fail')
+  stage.socket.disconnect()
+  t.equal(stage.clock.pending, 0, 'it is not tried again for nobody')
+  stage.socket.connect()
+  ;(await stage.connected()).accept(fresh(5)).logged('r', 6)
+  t.same(loads[2]!.context, { position: at(5), outcome: { kind: 'fresh' }, gap: null })
+  await finish()
+  t.same(heard, ['load', 'load', 'load', 6])
+  stage.finish(t)
+})
+
+t.test('a channel that is joined already loads its state when told how', async t => {
+  const stage = new Stage()
+  const room = stage.socket.channel('r')
+  const ws = await stage.connected()
+  ws.joined('r', {}, { by: 'route', ...fresh(2) })
+  const loads: unknown[] = []
+  room.join({ loadState: ({ position }) => loads.push(position) })
+  room.join({ loadState: () => loads.push('another') })
+  t.same(loads, [at(2)])
+  await settle()
+  ws.frame({ channel: 'r', cmd: '$gap', param: { from: 2, to: 8, reason: 'slow', position: at(8) } })
+  t.same(loads, [at(2), 'another'], 'the last one holds')
+  await settle()
+  stage.finish(t)
+})
+
+t.test('history gives messages with their positions, and fails with a code', async t => {
+  const stage = new Stage()
+  const room = stage.socket.join('r')
+  t.equal(await outcome(room.history()), 'not-joined')
+  const ws = await stage.connected()
+  ws.accept(fresh(8))
+  const asked = [room.history(), room.history({ before: at(4), limit: 2 }), room.history({ after: at(4) })]
+  t.match(ws.requests.slice(1), [
+    { channel: 'r', cmd: '$history', param: { limit: 50 } },
+    { cmd: '$history', param: { before: at(4), limit: 2 } },
+    { cmd: '$history', param: { after: at(4), limit: 50 } }
+  ])
+  const messages = [
+    { channel: 'r', cmd: 'e', param: 2, from: 'u', offset: 2, tag: 't2' },
+    { channel: 'other', via: 'r', cmd: 'e', param: 3, offset: 3, tag: 't3' }
+  ]
+  const reply = { messages, complete: false, position: at(8) }
+  const [first, second, third] = ws.requests.slice(1)
+  ws.frame({ channel: 'r', cmd: '$ack', ref: second.ref, param: { reply, stored: 'none' } })
+  ws.nack({ channel: 'r', ref: third.ref }, 'unknown-position')
+  t.same(await asked[1], {
+    messages: [
+      { channel: 'r', cmd: 'e', param: 2, from: 'u', position: at(2) },
+      { channel: 'other', cmd: 'e', param: 3, position: at(3) }
+    ],
+    complete: false,
+    position: at(8)
+  })
+  t.equal(await outcome(asked[2]!), 'unknown-position')
+  t.same(room.position, at(8), 'what is read again changes nothing')
+  ws.end()
+  t.equal(await outcome(asked[0]!), 'unknown')
+  t.ok(first)
+  stage.finish(t)
+})
