@@ -11,19 +11,21 @@ import type { Turn } from './turn.ts'
 export interface FeedHost {
   readonly port: Port
   readonly turn: Turn
-  /** Tells a publication to those who hear of every one. */
-  publish(message: Received): void
+  /** Tells those who hear of every channel. */
+  readonly tell: (...told: ['$message', Received] | ['$gap', string, Gap]) => void
 }
 
 /** What comes of one channel: each publication once, in order, and a gap where one is missing. */
 export class Feed {
   position: Position | null = null
   #loader: Loader
+  #channel: string
   #host: FeedHost
   #tell: (event: string, ...args: unknown[]) => void
   #outcome: Outcome = { kind: 'fresh' }
 
-  constructor(host: FeedHost, tell: (event: string, ...args: unknown[]) => void) {
+  constructor(channel: string, host: FeedHost, tell: (event: string, ...args: unknown[]) => void) {
+    this.#channel = channel
     this.#host = host
     this.#tell = tell
     this.#loader = new Loader(host.port, host.turn, ({ position }) => {
@@ -44,7 +46,7 @@ export class Feed {
     this.#outcome = outcome
     const { kind, ...gap } = outcome as Gap & { kind: string }
     if (kind === 'gap') this.#missing(gap)
-    if (kind === 'fresh') this.#load(null)
+    else this.#load(kind === 'fresh')
   }
 
   heard(frame: Frame): void {
@@ -58,7 +60,7 @@ export class Feed {
     if (frame.offset && !this.#advance(frame)) return
     const message = messageOf(frame, this.position)
     this.#loader.pass(() => {
-      this.#host.publish(message)
+      this.#host.tell('$message', message)
       this.#tell(message.cmd, message.param, message)
     })
   }
@@ -79,11 +81,10 @@ export class Feed {
     this.#missing({ from, to, reason })
   }
 
-  /** Sets what loads the state; at once, if delivery has `begun` without. */
+  /** Sets what loads the state, which is done at once where delivery has `begun` without. */
   loadBy(load: LoadState, begun: boolean): void {
-    const first = !this.#loader.load
     this.#loader.load = load
-    if (begun && first) this.#load(null)
+    if (begun) this.#load(false)
   }
 
   /** Nothing is told any more of what came, and what comes has no past. */
@@ -100,13 +101,15 @@ export class Feed {
   #missing(gap: Gap): void {
     const context = this.#context(gap)
     this.#loader.pass(() => {
+      this.#host.tell('$gap', this.#channel, gap)
       this.#tell('$gap', gap)
       this.#loader.begin(context)
     })
   }
 
-  #load(gap: Gap | null): void {
-    this.#loader.begin(this.#context(gap))
+  /** Where it never was, or the past is not known. */
+  #load(anew: boolean): void {
+    if (anew || !this.#loader.at) this.#loader.begin(this.#context(null))
   }
 
   #context(gap: Gap | null): LoadContext {

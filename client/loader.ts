@@ -15,7 +15,7 @@ export interface Gap {
 
 /** Why the state is to be loaded, and from where publications follow. */
 export interface LoadContext {
-  /** Everything up to here has to be in the state; what comes after it is told. Null where the channel has no log. */
+  /** Everything up to here has to be in the state. What is told then the state may hold already. Null without a log. */
   readonly position: Position | null
   /** Of the last join. */
   readonly outcome: Outcome
@@ -34,10 +34,11 @@ export class Loader {
   /** Without it everything is told at once. */
   load: LoadState | undefined
   busy = false
+  /** What it was last loaded for. */
+  at: LoadContext | undefined
   #port: Port
   #turn: Turn
   #overrun: (at: LoadContext) => void
-  #at: LoadContext | undefined
   #held: Array<() => void> = []
   /** Counts loads: what an earlier one still gives is not heard. */
   #run = 0
@@ -55,7 +56,7 @@ export class Loader {
     if (!this.busy) notice()
     else if (this.#held.push(notice) > MAX_HELD) {
       this.stop()
-      this.#overrun(this.#at!)
+      this.#overrun(this.at!)
     }
   }
 
@@ -66,7 +67,7 @@ export class Loader {
     const run = ++this.#run
     this.#retry?.cancel()
     this.busy = true
-    this.#at = at
+    this.at = at
     this.#turn.tell(async () => {
       try {
         await load(at)

@@ -1,6 +1,5 @@
 import type { Frame } from '../lib/protocol/message.ts'
 import type { ClientCommand } from '../lib/protocol/system.ts'
-import type { Received } from './channel.ts'
 import type { ChannelError } from './errors.ts'
 import type { Outbox, Port } from './outbox.ts'
 import type { Answer, SubscriptionHost } from './subscription.ts'
@@ -10,6 +9,9 @@ import type { Turn } from './turn.ts'
 /** The subprotocol has 2,048 characters: 7 for `resume.`, and 4 for each 3 of the JSON. */
 const MAX_JSON = 1530
 
+/** Channels that are kept for the sake of their positions, if nobody joins them again. */
+const MAX_KEPT = 1000
+
 type Places = Record<string, [epoch: string, offset: number, tag: string]>
 
 /** The channels of a socket, those that the application asked for and those that others joined; and what was asked about them. */
@@ -17,7 +19,7 @@ export class Roster implements SubscriptionHost {
   readonly port: Port
   readonly turn: Turn
   readonly outbox: Outbox
-  readonly publish: (message: Received) => void
+  readonly tell: SubscriptionHost['tell']
   readonly members = new Set<string>()
   historyLimit = 0
   more = false
@@ -26,11 +28,11 @@ export class Roster implements SubscriptionHost {
   #lastRef = 0
   #asked = new Map<number, Answer>()
 
-  constructor(port: Port, turn: Turn, outbox: Outbox, publish: (message: Received) => void) {
+  constructor(port: Port, turn: Turn, outbox: Outbox, tell: SubscriptionHost['tell']) {
     this.port = port
     this.turn = turn
     this.outbox = outbox
-    this.publish = publish
+    this.tell = tell
   }
 
   find(name: string): Subscription | undefined {
@@ -112,7 +114,7 @@ export class Roster implements SubscriptionHost {
     for (const [name, channel] of this.#channels) {
       channel.linkLost()
       // Whoever joined it may join it again, and then it goes on from there.
-      if (!channel.position) this.#forget(name)
+      if (!channel.position || this.#channels.size > MAX_KEPT) this.#forget(name)
     }
   }
 

@@ -9,6 +9,7 @@ import { Dialer } from './dialer.ts'
 import { Emitter } from './emitter.ts'
 import { ChannelError } from './errors.ts'
 import { messageOf } from './feed.ts'
+import type { Gap } from './loader.ts'
 import { Outbox } from './outbox.ts'
 import { Roster } from './roster.ts'
 import type { SocketState } from './states.ts'
@@ -35,6 +36,8 @@ export interface SocketEvents {
   $error: (error: ChannelError) => void
   /** Every publication, of whatever channel, before the channel's own listeners hear of it. */
   $message: (message: Received) => void
+  /** Publications of a channel are missing, before its own listeners hear of it. */
+  $gap: (channel: string, gap: Gap) => void
   /** A command was taken, has left for the first time, or is settled: `outbox` is another. */
   $outbox: () => void
   /** The server's contract is another one than at the welcome before: this client may be too old. */
@@ -94,8 +97,9 @@ export class Socket<C = unknown> {
     const ready = (name: string): boolean | ChannelError =>
       this.state.name === 'closed' ? new ChannelError('closed') : (this.#roster.find(name)?.sendable ?? false)
     this.#outbox = new Outbox(this.#dialer, this.#turn, ready, () => this.#tell('$outbox'))
-    const publish = (message: Received): void => this.#tell('$message', message)
-    this.#roster = new Roster(this.#dialer, this.#turn, this.#outbox, publish)
+    this.#roster = new Roster(this.#dialer, this.#turn, this.#outbox, (...told) =>
+      this.#tell(...(told as ['$message', Received]))
+    )
     if (seed) {
       this.on('$open', second as () => void)
       this.on('$message', onMessage!)

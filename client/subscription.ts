@@ -32,7 +32,7 @@ export class Subscription implements Channel {
   readonly name: string
   /** Whether the application has it. Others are forgotten with their membership. */
   held = false
-  /** Whether only we have joined it: then its position goes with our `$join`. */
+  /** Whether nobody but us has joined it: then its position goes with our `$join`. */
   own = true
   state: ChannelState = { name: 'idle' }
   presence: PresenceState | null = null
@@ -52,7 +52,7 @@ export class Subscription implements Channel {
     this.name = name
     this.#host = host
     this.#emitter = new Emitter(host.turn)
-    this.#feed = new Feed(host, (event, ...args) => this.#tell(event, ...args))
+    this.#feed = new Feed(name, host, (event, ...args) => this.#tell(event, ...args))
   }
 
   get position(): Position | null {
@@ -188,9 +188,9 @@ export class Subscription implements Channel {
 
   #entered(joined: Joined, presence: PresenceState | undefined): void {
     const { by, position = null } = joined
+    this.own &&= by === 'client'
     // Who asked to be joined and was by the route meanwhile is told twice, and has missed nothing in between.
     if (this.state.name !== 'joined' || joined.outcome.kind === 'gap') {
-      this.own = by === 'client'
       const outcome = this.#feed.outcome(
         joined.outcome,
         position,

@@ -1,8 +1,12 @@
+import fc from 'fast-check'
 import t from 'tap'
-import type { LoadContext, Position } from '../../client/index.ts'
+import type { Gap, LoadContext, Position } from '../../client/index.ts'
 import { MAX_HELD } from '../../client/loader.ts'
 import { settle } from '../fixtures/clock.ts'
 import { type FakeSocket, outcome, Stage } from '../fixtures/fake-socket.ts'
+
+// The same in every run, so that a failure is of the change at hand.
+fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
 
 const at = (offset: number, epoch = 'a'): Position => ({ epoch, offset, tag: offset ? `t${offset}` : '' })
 const fresh = (offset: number): object => ({ position: at(offset) })
@@ -107,6 +111,16 @@ t.test('each rejoin has one outcome: recovered tells the rest, a gap is told as 
   ])
   third.joined('r', {}, { by: 'server', ...gap(20, 'slow') }).logged('r', 21)
   t.same(heard.slice(6), ['-20 slow', 21], 'a second gap is heard')
+  stage.finish(t)
+})
+
+t.test('who listens to the whole socket hears of the gaps of every channel too', async t => {
+  const stage = new Stage()
+  const told: unknown[] = []
+  stage.socket.on('$gap', (channel, { from, to, reason }) => told.push([channel, from, to, reason]))
+  const ws = await stage.connected()
+  ws.joined('route', {}, { by: 'route', ...fresh(2) }).logged('route', 4)
+  t.same(told, [['route', 2, 3, 'store-error']])
   stage.finish(t)
 })
 
@@ -413,3 +427,147 @@ t.test('history gives messages with their positions, and fails with a code', asy
   t.ok(first)
   stage.finish(t)
 })
+
+const Log = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constantFrom('publish', 'publish', 'excepted', 'ephemeral') }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('deliver'), count: fc.integer({ min: 1, max: 5 }) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('cut', 'back', 'load', 'fail') }) },
+  fc.record({ kind: fc.constantFrom('trim', 'wipe', 'slow', 'repeat', 'lose', 'forget', 'leave') })
+)
+
+t.test(
+  'whatever happens a publication is told once and in order, and what is missing is told as a gap before',
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(Log, { maxLength: 80 }), fc.boolean(), async (steps, loads) => {
+        const stage = new Stage({ backoff: { minMs: 10, maxMs: 100 } })
+        const open: Array<{ done(): void; fail(): void }> = []
+        const told: Array<{ position: Position } | { gap: Gap } | { from: Position | null }> = []
+        const loadState = ({ position }: LoadContext): Promise<void> =>
+          new Promise((done, reject) => {
+            open.push({ done, fail: () => reject(new Error('no')) })
+            told.push({ from: position })
+          })
+        const room = stage.socket.join('r', {}, loads ? { loadState } : {})
+        room.on('$joined', ({ position, outcome }) => {
+          if (outcome.kind === 'fresh') told.push({ from: position! })
+        })
+        room.on('$gap', gap => told.push({ gap }))
+        room.on('e', (_, { position }) => position && told.push({ position }))
+        // The server: a log, and what is on its way to the client.
+        let [epoch, head, trimmed, line] = [1, 0, 0, [] as object[]]
+        const hidden = new Set<string>()
+        const place = (offset: number) => ({ epoch: `e${epoch}`, offset, tag: offset ? `t${epoch}.${offset}` : '' })
+        const entry = (offset: number): object => {
+          const cmd = hidden.has(place(offset).tag) ? '$skip' : 'e'
+          return { channel: 'r', cmd, offset, tag: place(offset).tag }
+        }
+        const live = (): boolean => room.state.name === 'joined'
+        const joined = (): void => {
+          const { ref, param, cmd } = stage.ws.requests.at(-1)
+          if (cmd !== '$join' || live()) return
+          const from = param?.position
+          const known = from && from.tag === place(from.offset).tag && from.epoch === `e${epoch}`
+          const outcome = !from
+            ? { kind: 'fresh' }
+            : known && from.offset >= trimmed
+              ? { kind: 'recovered', from: from.offset, to: head }
+              : { kind: 'gap', to: head, reason: known ? 'trimmed' : 'epoch-lost', ...(known && { from: from.offset }) }
+          const start = outcome.kind === 'recovered' ? from.offset : head
+          line = []
+          stage.ws.joined('r', { ref }, { outcome, position: place(start) })
+          for (let offset = start + 1; offset <= head; offset++) line.push(entry(offset))
+        }
+        const deliver = (count: number): void => {
+          for (const frame of line.splice(0, count)) if (live()) stage.ws.frame(frame)
+        }
+        const back = async (): Promise<void> => {
+          if (stage.socket.state.name === 'waiting') await stage.clock.advance(stage.socket.state.retryInMs)
+          await settle()
+          if (stage.ws.readyState === 0) stage.ws.welcome({ resumed: true, heartbeatMs: 0 })
+          joined()
+        }
+        for (const step of steps as any[]) {
+          await settle()
+          if (step.kind === 'ephemeral') line.push({ channel: 'r', cmd: 'e' })
+          else if (step.kind === 'publish' || step.kind === 'excepted') {
+            head++
+            if (step.kind === 'excepted') hidden.add(place(head).tag)
+            line.push(entry(head))
+          } else if (step.kind === 'deliver') deliver(step.count)
+          else if (step.kind === 'back') await back()
+          else if (step.kind === 'load') open.shift()?.done()
+          else if (step.kind === 'fail') open.shift()?.fail()
+          else if (step.kind === 'trim') trimmed = head
+          else if (!live()) continue
+          else if (step.kind === 'cut') stage.ws.end()
+          else if (step.kind === 'wipe') {
+            stage.ws.end()
+            epoch++
+            head = trimmed = 0
+          } else if (step.kind === 'slow') {
+            const from = room.position!.offset
+            line = [{ channel: 'r', cmd: '$gap', param: { from, to: head, reason: 'slow', position: place(head) } }]
+          } else if (step.kind === 'repeat' && room.position!.offset) line.unshift(entry(room.position!.offset))
+          else if (step.kind === 'lose') line.shift()
+          else if (step.kind === 'forget') {
+            stage.ws.end()
+            await back()
+          } else if (step.kind === 'leave') {
+            room.leave()
+            told.push({ from: null })
+            stage.ws.accept()
+            room.join()
+            joined()
+          }
+        }
+        for (let i = 0; i < 5; i++) await back()
+        // One more, by which a loss of the last one shows.
+        line.push(entry(++head))
+        deliver(line.length)
+        for (let i = 0; i < 100 && (open.length > 0 || i < 3); i++) {
+          open.shift()?.done()
+          await stage.clock.advance(100)
+        }
+        // What was told, against the log.
+        let last: Position | null = null
+        let gaps: Gap[] = []
+        let overlap = 0
+        for (const notice of told) {
+          if ('gap' in notice) gaps.push(notice.gap)
+          else if ('from' in notice) {
+            // A leave, a first join, or a state that has all up to there.
+            const anew = notice.from?.offset !== last?.offset
+            if (anew && notice.from && last && gaps.length === 0) throw new Error('loaded for nothing')
+            last = notice.from
+            // The publication that shows a jump is told, though the state has it.
+            overlap = gaps.at(-1)?.reason === 'store-error' ? 1 : 0
+            gaps = []
+          } else {
+            const { position } = notice
+            const number = (offset: number): string => `t${position.epoch.slice(1)}.${offset}`
+            if (position.tag !== number(position.offset)) throw new Error('altered')
+            if (hidden.has(position.tag)) throw new Error('told to who was excepted')
+            const same = last?.epoch === position.epoch
+            if (!same && last && gaps.length === 0) throw new Error('another epoch without a gap')
+            if (same && position.offset <= last!.offset - overlap)
+              throw new Error(`told ${position.offset} after ${last!.offset}`)
+            const start = same ? last!.offset : (gaps.at(-1)?.to ?? position.offset)
+            for (let offset = start + 1; offset < position.offset; offset++) {
+              const covered = gaps.some(({ from, to }) => (from ?? -1) < offset && offset <= to)
+              if (!covered && !hidden.has(number(offset))) throw new Error(`${offset} is missing`)
+            }
+            last = position
+            gaps = []
+            overlap = 0
+          }
+        }
+        const end = room.state.name === 'joined' && room.position
+        if (!end || end.offset !== head) throw new Error('the end was not reached')
+        stage.socket.disconnect()
+        if (stage.clock.pending !== 0) throw new Error('a timer is left')
+      }),
+      { numRuns: Number(process.env.RUNS ?? 300) }
+    )
+  }
+)
