@@ -12,9 +12,9 @@ export type ClientCode =
   | 'closed'
   /** The channel was left before it was sent; it did not take effect and never will. */
   | 'left'
-  /** The socket is not connected (`onOffline: 'reject'`); it was not taken, or not sent. */
+  /** The socket is not connected (`onOffline` is `reject`); it was not taken, or not sent. */
   | 'offline'
-  /** It made room for a newer one (`onOffline: 'drop-oldest'`); it never will be sent. */
+  /** It made room for a newer one (`onOffline` is `drop-oldest`); it never will be sent. */
   | 'dropped'
   /** As many commands or bytes wait as may (`queue`); it was not taken. */
   | 'queue-full'

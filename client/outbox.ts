@@ -32,7 +32,7 @@ export class Outbox {
   #ready: (channel: string) => boolean | ChannelError
   #changed: () => void
   /** Those that are not settled; within a channel in the order of `send`. A Set may lose members while one goes over it. */
-  #commands = new Set<Command>()
+  readonly #commands = new Set<Command>()
   #bytes = 0
   #nextId = 1
   #copies = 0
@@ -200,9 +200,6 @@ export class Outbox {
   /** A link is there, in the session of the one before or in a new one, whose ids count from 1. */
   begin(resumed: boolean): void {
     if (!resumed) this.lose()
-    // What has left goes first, by its id: the server takes no other order.
-    const order = ({ id }: Command): number => id || Number.MAX_VALUE
-    this.#commands = new Set([...this.#commands].sort((a, b) => order(a) - order(b)))
     this.flush()
   }
 

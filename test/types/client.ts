@@ -1,4 +1,4 @@
-import { type Channel, Socket } from '../../client/index.ts'
+import { type Channel, type LoadState, type Position, Socket } from '../../client/index.ts'
 import { command, defineChannel, defineContract, ephemeral, Type } from '../../lib/protocol/index.ts'
 
 // Nothing here is run: it compiles, and each line under an `@ts-expect-error` does not compile without it.
@@ -32,7 +32,27 @@ export async function typed(): Promise<void> {
   room.on('chat-message', (param, message) => {
     exactly<{ text: string }>()(param)
     exactly<{ text: string }>()(message.param)
+    exactly<Position | undefined>()(message.position)
   })
+  exactly<Position | null>()(room.position)
+  const { messages, complete, position } = await room.history({ after: { epoch: 'a', offset: 1, tag: 't' }, limit: 5 })
+  exactly<boolean>()(complete)
+  exactly<Position>()(position)
+  for (const message of messages) {
+    exactly<Position | undefined>()(message.position)
+    if (message.cmd === 'chat-message') exactly<string>()(message.param.text)
+    // @ts-expect-error the channel has no such event
+    if (message.cmd === 'notice') exactly<number>()(message.param)
+  }
+  const loadState: LoadState = ({ position, gap }) =>
+    exactly<Position | null | number | undefined>()(gap ? gap.from : position)
+  socket.join('chat-room-:room', { room: '42' }, { loadState })
+  socket.join('notifications', {}, { loadState: async () => {} })
+  room.join({ loadState })
+  socket.on('$gap', (channel, gap) => exactly<string>()(channel + gap.reason))
+  socket.on('$outbox', () => exactly<'waiting' | 'sent' | undefined>()(socket.outbox[0]?.state))
+  void room.send('count', { since: 1 }, { ttlMs: 5, onOffline: 'drop-oldest' })
+  new Socket<Contract>('/ws', { onOffline: 'reject', renewCredentials: async () => {} })
   room.on('typing', param => exactly<string>()(param.user_id))
   notices.on('notice', param => exactly<number>()(param))
   room.on('$gap', gap => exactly<number>()(gap.to))
@@ -59,6 +79,14 @@ export async function typed(): Promise<void> {
   socket.join('chat-room-:room', { room: 42 })
   // @ts-expect-error no parameters here
   socket.join('notifications', { room: '42' })
+  // @ts-expect-error loadState is an option, and no parameter
+  socket.join('notifications', { loadState })
+  // @ts-expect-error not one of the three
+  room.send('count', { since: 1 }, { onOffline: 'wait' })
+  // @ts-expect-error the list is not to be changed
+  socket.outbox.pop()
+  // @ts-expect-error a position is not an offset
+  room.history({ before: 5 })
   // @ts-expect-error no such event
   room.on('chat-mesage', () => {})
   // @ts-expect-error an event of another channel
