@@ -8,10 +8,8 @@ import { systemFrame } from '../protocol/system.ts'
 import type { Channel } from './channel.ts'
 import type { Subscription } from './subscription.ts'
 
-/** What is read and sent at once; the next page waits until the peer has taken this one. */
-const PAGE = { entries: 500, bytes: 65_536 }
-/** Live entries that may wait for a member that still reads its past; what is over is read from the log. */
-const MAX_HELD = 500
+/** Entries that are read and sent at once, or that wait while that is done; what is over is read from the log. */
+const PAGE_ENTRIES = 500
 /** Milliseconds until the log is read again where the last reading brought nothing new. */
 const RETRY_MS = 100
 
@@ -29,6 +27,9 @@ export class Recovery {
   readonly #admit: Admit
   /** Live entries since the last reading began; null where there were too many to hold. */
   #held: Entry[] | null = []
+  #heldLength = 0
+  /** Characters that were sent since then. */
+  #sent = 0
   #at: Position
   #admitted = false
 
@@ -43,16 +44,19 @@ export class Recovery {
   /** Takes a live entry of the channel. */
   take(entry: Entry): void {
     if (this.#held === null) return
-    if (this.#held.length < MAX_HELD) this.#held.push(entry)
-    else this.#held = null
+    this.#heldLength += entry.text.length
+    if (this.#held.length < PAGE_ENTRIES && this.#heldLength <= this.#subscription.connection.pageBytes) {
+      this.#held.push(entry)
+    } else this.#held = null
   }
 
   /** Resolves when the subscription is live, or has ended. */
   async run(): Promise<void> {
     this.#channel.recoveries.set(this.#subscription, this)
     try {
-      for (let before: Position | null = null; await this.#turn(); before = this.#at) {
-        await this.#subscription.connection.drained()
+      for (let before: Position | null = null; ; before = this.#at) {
+        const more = await this.#subscription.connection.sendPage(() => this.#turn())
+        if (!more) return
         // Node and log do not agree yet on what is the head.
         if (this.#at === before) await this.#channel.pause(RETRY_MS)
       }
@@ -64,6 +68,7 @@ export class Recovery {
   /** One page. False where there is nothing more to do. */
   async #turn(): Promise<boolean> {
     this.#held = []
+    this.#heldLength = this.#sent = 0
     const result = await this.#read()
     if (this.#ended) return false
     if (result === 'failed') return this.#lose('store-error')
@@ -75,7 +80,8 @@ export class Recovery {
 
   async #read(): Promise<ReadResult | 'failed'> {
     try {
-      return await this.#broker.read(this.#channel.name, { after: this.#at }, PAGE)
+      const limits = { entries: PAGE_ENTRIES, bytes: this.#subscription.connection.pageBytes }
+      return await this.#broker.read(this.#channel.name, { after: this.#at }, limits)
     } catch (error) {
       this.#channel.failed(error)
       return 'failed'
@@ -95,6 +101,8 @@ export class Recovery {
 
   /** Goes live where everything up to the head has been sent; false where the log has to be read once more. */
   #join(): boolean {
+    // One that is larger than a page went alone.
+    if (this.#sent + this.#heldLength > 2 * this.#subscription.connection.pageBytes) return false
     for (const entry of this.#held ?? []) {
       if (entry.offset <= this.#at.offset) continue
       if (entry.offset !== this.#at.offset + 1 || entry.prev !== this.#at.tag) return false
@@ -128,6 +136,7 @@ export class Recovery {
   #send(entry: Entry): void {
     const { connection } = this.#subscription
     this.#at = { epoch: this.#at.epoch, offset: entry.offset, tag: entry.tag }
+    this.#sent += entry.text.length
     const frame = isAddressed(connection, entry.except) ? encodeSkip(this.#channel.name, entry) : encodeEntry(entry)
     connection.sendEncoded(frame, 1)
   }

@@ -16,6 +16,8 @@ import type { Resume } from './resume.ts'
 import type { Receiver, Transport } from './transport.ts'
 import type { Turn } from './turn.ts'
 
+const MAX_PAGE_BYTES = 65_536
+
 /** How a connection ended. */
 export interface CloseEvent {
   readonly code: number
@@ -104,6 +106,8 @@ export class Connection implements Receiver {
   #lost = false
   #graceTimer: Timer | null = null
   #paused = false
+  /** Resolves when the peer has taken the last page. */
+  #page: Promise<void> = Promise.resolve()
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
@@ -167,8 +171,23 @@ export class Connection implements Receiver {
     this.sendEncoded(frame, 1)
   }
 
-  /** @internal Writes what is queued; resolves once the operating system has taken it, or the link is gone. */
-  drained(): Promise<void> {
+  /** @internal Text that may be sent at once to a peer that has taken what came before, with room for what comes live. */
+  get pageBytes(): number {
+    return Math.min(MAX_PAGE_BYTES, Math.ceil(this.#parts.outboxBytes / 8))
+  }
+
+  /**
+   * @internal Does work that sends up to a page, once the peer has taken the page before or the link is gone: however many
+   * channels have much to send to it, they do so by turns.
+   */
+  sendPage<T>(work: () => Promise<T>): Promise<T> {
+    const sending = this.#page.then(work)
+    const taken = (): Promise<void> => this.#drained()
+    this.#page = sending.then(taken, taken)
+    return sending
+  }
+
+  #drained(): Promise<void> {
     this.#outbox.flush()
     return new Promise(resolve => this.transport.whenDrained(resolve))
   }

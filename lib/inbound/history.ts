@@ -9,9 +9,6 @@ import { Refusal } from './refusal.ts'
 import type { RequestFrame } from './run-request.ts'
 import { membershipOf, positionOf } from './run-request.ts'
 
-/** Text of publications in one page, in bytes; at least one is sent. */
-const PAGE_BYTES = 262_144
-
 /** Only members may ask: they have passed the access check, and still do. */
 export function history(
   dispatcher: Dispatcher,
@@ -34,7 +31,7 @@ export function history(
   dispatcher.begin(inbox)
   subscription.lane.run(async () => {
     try {
-      await answer(dispatcher, subscription, from, limit as number, ref)
+      await connection.sendPage(() => answer(dispatcher, subscription, from, limit as number, ref))
     } finally {
       dispatcher.done(inbox)
     }
@@ -58,7 +55,7 @@ async function answer(
   if (subscription.channel.head === null) return nack(new Refusal('forbidden', 'The channel keeps nothing.'))
   let result: ReadResult
   try {
-    result = await broker.read(name, from, { entries: limit, bytes: PAGE_BYTES })
+    result = await broker.read(name, from, { entries: limit, bytes: connection.pageBytes })
   } catch (error) {
     observer.failed(error, connection)
     return nack(new Refusal('unavailable'))

@@ -296,7 +296,7 @@ each('what is published in a burst while a page is read does not close the reade
   const link = rooms.call('room-1', { resume: { p: { 'room-1': start } } })
   const fill = 'x'.repeat(10_000)
   for (const n of range(2, 40)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
-  for (let i = 0; i < 100 && link.numbers('room-1').length < 40; i++) await rooms.pass(5)
+  for (let i = 0; i < 100 && link.numbers('room-1').length < 40; i++) await rooms.pass(50)
   t.equal(link.code, undefined, 'it was not closed')
   t.strictSame(link.numbers('room-1'), range(1, 40))
 })
@@ -348,7 +348,7 @@ each('what is published during a replay is neither missing nor twice nor out of 
       link.transport.stopped = i % 3 === 0
     }
     link.transport.drain()
-    await rooms.pass(500)
+    await rooms.pass(5_000)
     t.strictSame(link.numbers('room-1'), range(1, n), `seed ${seed}`)
     t.equal(joined(link, 'room-1').length, 1)
   }
@@ -565,6 +565,33 @@ each('$history pages through what is kept, forwards and back, with the bytes of 
   await rooms.pass(100)
   t.equal(link.answer(900).param.code, 'not-joined')
   t.equal(link.last('$nack').param.code, 'bad-frame')
+})
+
+each('a $history that would not fit the outbox comes in pages, at the reader’s pace', async (t, at) => {
+  const { rooms } = roomsAt(at, { limits: { outboxBytes: 65_536, messageBytes: 16_384 } })
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  const start = head(link, 'room-1')
+  const fill = 'x'.repeat(1_000)
+  for (const n of range(1, 50)) {
+    void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
+    await rooms.pass(50)
+  }
+  link.transport.stopped = true
+  for (const ref of range(1, 20)) {
+    link.send({ cmd: '$history', channel: 'room-1', ref, param: { limit: 100, after: start } })
+  }
+  for (let i = 0; i < 50; i++) {
+    await rooms.pass(50)
+    link.transport.drain()
+    link.transport.stopped = true
+  }
+  t.equal(link.code, undefined, 'it was not closed')
+  for (const ref of range(1, 20)) {
+    const { messages, complete } = link.answer(ref).param.reply
+    t.equal(complete, false)
+    t.strictSame(messages, link.all('event').slice(0, messages.length))
+  }
 })
 
 t.test('who left, or was made to, while its history was read is told nothing of it', async t => {
