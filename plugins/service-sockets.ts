@@ -90,6 +90,7 @@ export class ServiceSockets implements Sockets<unknown> {
   /** Whom a target means in a log, where it outlives connections. */
   #addresses(target: Target): string[] {
     const { user } = target as { user?: unknown }
+    if (target instanceof Connection) return [sessionAddress(target.session)]
     return typeof user === 'string'
       ? [userAddress(user)]
       : this.#resolve(target).map(({ session }) => sessionAddress(session))
@@ -162,7 +163,7 @@ export class ServiceSockets implements Sockets<unknown> {
       const membership = this.#membership(connection, channel)
       if (!connection.open || membership?.state === 'joined') continue
       if (membership !== undefined) channels.leave(membership, 'server')
-      const since = connection.cameWith?.takeOrLimit(channel) ?? null
+      const since = connection.cameWith?.positionOrLimit(channel) ?? null
       joining.push(channels.join(channels.expect(connection, channel, 'server'), since))
     }
     return Promise.all(joining).then(({ length }) => length)
