@@ -201,7 +201,7 @@ export class Service {
   /** Unless a hook has joined it already: a second membership would hide the first, which nobody would ever end. */
   #enter(connection: Connection, name: string, by: JoinedBy): Awaitable<void> {
     if (connection.memberships.has(name)) return
-    const since = connection.cameWith?.takeOrLimit(name) ?? null
+    const since = connection.cameWith?.positionOrLimit(name) ?? null
     return this.channels.join(this.channels.expect(connection, name, by), since)
   }
 

@@ -165,6 +165,7 @@ export class Channels {
       const taken = subscription.state === 'joining' && connection.open && this.#take(channel, subscription)
       arrived()
       if (taken) {
+        connection.cameWith?.joined(channel.name)
         this.#tell(subscription, outcome, position, ref)
         this.#observer.joined(connection, channel.name, subscription.by)
       }

@@ -7,6 +7,8 @@ export const RESUME_PREFIX = 'resume.'
 /** The longest such subprotocol. */
 export const MAX_RESUME_CHARACTERS = 2_048
 
+const MAX_JOINED = 1_024
+
 const SESSION = /^[A-Za-z0-9_-]{22}$/
 
 /** What a client comes back with: its session, and where it stands in which channels. */
@@ -17,27 +19,32 @@ export class Resume {
   readonly dial: number
   /** There was no room for all of its positions. */
   readonly more: boolean
-  readonly #positions: Map<string, Position | null>
+  readonly #positions: Map<string, Position>
+  readonly #joined = new Set<string>()
 
-  constructor(session: string | null, dial: number, positions: Map<string, Position | null>, more: boolean) {
+  constructor(session: string | null, dial: number, positions: Map<string, Position>, more: boolean) {
     this.session = session
     this.dial = dial
     this.more = more
     this.#positions = positions
   }
 
-  /** The position in a channel, for the first join of it; null for every later one. */
-  take(channel: string): Position | null {
-    const position = this.#positions.get(channel) ?? null
-    // Only what was listed is remembered: names to join may come without end.
-    if (position !== null) this.#positions.set(channel, null)
-    return position
+  /** The position in a channel that was not joined since. */
+  position(channel: string): Position | null {
+    return this.#positions.get(channel) ?? null
   }
 
-  /** As `take`; a channel that is not listed may be one of those that there was no room for. */
-  takeOrLimit(channel: string): Position | 'over-limit' | null {
-    const unknown = this.more && !this.#positions.has(channel)
-    return this.take(channel) ?? (unknown ? 'over-limit' : null)
+  /** As `position`; a channel that is not listed may be one of those that there was no room for. */
+  positionOrLimit(channel: string): Position | 'over-limit' | null {
+    const unknown = this.more && !this.#joined.has(channel)
+    return this.position(channel) ?? (unknown ? 'over-limit' : null)
+  }
+
+  /** From now on what it came with says nothing of that channel any more. */
+  joined(channel: string): void {
+    this.#positions.delete(channel)
+    // Beyond the bound, which joining one after another would reach, a gap is told that there may not be.
+    if (this.more && this.#joined.size < MAX_JOINED) this.#joined.add(channel)
   }
 }
 

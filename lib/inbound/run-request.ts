@@ -46,7 +46,7 @@ function join(
     whenMember(dispatcher, inbox, present, ref, () => channels.confirm(present, ref))
     return
   }
-  const since = positionOf(param, 'position') ?? connection.cameWith?.take(name) ?? null
+  const given = positionOf(param, 'position')
   const resolved = channels.definitions.resolve(name)
   const access = resolved?.definition.rules.access
   if (resolved === null || access === undefined) throw new Refusal('unknown-channel')
@@ -60,7 +60,7 @@ function join(
       if (subscription.state === 'ended') throw new Refusal('not-joined')
       // In the turn of the join, so that no two of them take the last place.
       if (!channels.hasRoom(name)) throw new Refusal('channel-full')
-      await channels.enter(subscription, since, ref)
+      await channels.enter(subscription, given ?? connection.cameWith?.position(name) ?? null, ref)
     } catch (error) {
       refuseJoin(dispatcher, subscription, ref, error)
     } finally {
