@@ -113,8 +113,9 @@ export class Channel implements FeedSink {
       if (isAddressed(connection, entry.except) && !except.has(connection)) skipped.add(connection)
     }
     for (const connection of skipped) except.add(connection)
+    // First: whatever is published meanwhile has to come after both.
+    if (skipped.size > 0) this.#fanOut.add(encodeSkip(this.name, entry), { kind: 'channels.v1', only: skipped })
     this.publish(frame, { except })
-    if (skipped.size > 0) this.publish(encodeSkip(this.name, entry), { kind: 'channels.v1', only: skipped })
   }
 
   /** Publications that are lost to the members; those that still read find out by themselves. */

@@ -47,13 +47,18 @@ export class FanOut implements Batch {
   }
 
   publish(frame: Uint8Array, audience?: Audience): void {
+    this.add(frame, audience)
+    if (this.#bytes < EARLY_BATCH_BYTES) return
+    this.flush()
+    this.#turn.write()
+  }
+
+  /** As `publish`, and nothing comes between it and what is published next: writing may close a peer, whose hooks publish. */
+  add(frame: Uint8Array, audience?: Audience): void {
     this.#entries.push(audience === undefined ? { frame } : { ...audience, frame })
     if (audience !== undefined) this.#plain = false
     this.#bytes += frame.byteLength
     this.touch()
-    if (this.#bytes < EARLY_BATCH_BYTES) return
-    this.flush()
-    this.#turn.write()
   }
 
   /** Sends a frame to one member after everything published so far. */
