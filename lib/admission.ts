@@ -1,6 +1,7 @@
 import type { Channels } from './channel/registry.ts'
 import type { Connections } from './connection/registry.ts'
 import type { Rendezvous } from './connection/rendezvous.ts'
+import type { Revocations } from './connection/revocations.ts'
 import type { ChannelsError, ErrorCode } from './errors.ts'
 import { channelsError, forbidden } from './errors.ts'
 import type { MessageHandler } from './inbound/handlers.ts'
@@ -25,6 +26,18 @@ export interface AdmissionParts {
   readonly connections: Connections
   readonly sessions: Sessions
   readonly observer: Observer
+  readonly revocations: Revocations
+}
+
+/** How often an access rule is asked for one handshake that revocations keep overtaking. */
+const MAX_ASKED = 3
+
+/** What one upgrade asks for. */
+export interface OpenRequest {
+  readonly channel: string
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly onMessage: MessageHandler | undefined
+  readonly userChannel: boolean | undefined
 }
 
 /** Whether a request may become a connection: all that may still be an ordinary HTTP answer. */
@@ -41,14 +54,34 @@ export class Admission {
     this.#closing = true
   }
 
-  /** @throws FST_CHANNELS_FORBIDDEN, and what the rule throws */
-  async assertAccess({ profile, ip, signal }: Rendezvous, channel: string): Promise<void> {
-    const resolved = this.#parts.channels.resolve(channel)
+  /**
+   * Asks the channel's rule. Where there is none the action has decided, and it cannot be asked again. `asked` is how
+   * often it was asked before.
+   * @throws FST_CHANNELS_FORBIDDEN, and what the rule throws
+   */
+  async assertAccess(rendezvous: Rendezvous, channel: string, asked = 0): Promise<void> {
+    const { channels, revocations } = this.#parts
+    const { profile, ip, signal, ticket } = rendezvous
+    const resolved = channels.resolve(channel)
     const access = resolved?.definition.rules.access
-    if (resolved === null || access === undefined) return
+    if (this.#isRevoked(rendezvous, null) || asked === MAX_ASKED) throw forbidden()
+    if (resolved === null || access === undefined) {
+      if (this.#isRevoked(rendezvous, channel)) throw forbidden()
+      return
+    }
+    if (ticket !== null) revocations.renew(ticket)
     const { params } = resolved
     const allowed = await access({ channel, params, profile, via: 'route', connection: null, ip, signal })
     if (allowed !== true) throw forbidden()
+  }
+
+  /** Whether a revocation came since access was asked for. */
+  isOvertaken(rendezvous: Rendezvous, channel: string): boolean {
+    return this.#isRevoked(rendezvous, null) || this.#isRevoked(rendezvous, channel)
+  }
+
+  #isRevoked({ ticket, profile }: Rendezvous, channel: string | null): boolean {
+    return ticket !== null && profile !== null && this.#parts.revocations.has(ticket, profile.id, channel)
   }
 
   /** @throws FST_CHANNELS_STORE_FAILED */

@@ -48,7 +48,10 @@ const ERRORS = {
     500,
     'Invalid close %s: code 1000, 1001, 1003, 1008, 1011–1013 or 4000–4999, reason at most 123 bytes'
   ],
-  FST_CHANNELS_INVALID_PROFILE: [500, 'A profile needs an id that is a non-empty string of at most 128 characters: %s'],
+  FST_CHANNELS_INVALID_PROFILE: [
+    500,
+    'A profile needs an id, a non-empty string of at most 128 characters, and an expiresAt that is a number if anything: %s'
+  ],
   FST_CHANNELS_NO_COOKIE: [
     500,
     '%s needs the option cookie.secret; with a profile loader of your own, sign in your own way'

@@ -77,6 +77,8 @@ export interface Times {
   readonly sessionMs: number
   /** How long a user whose connection was lost without a goodbye is still present. Default 5,000; 0 is no time. */
   readonly presenceGraceMs: number
+  /** How often the profile loader is asked again about each connection. Default 60,000; 0 is never. */
+  readonly recheckMs: number
 }
 
 export const DEFAULT_TIMES: Times = Object.freeze({
@@ -84,7 +86,8 @@ export const DEFAULT_TIMES: Times = Object.freeze({
   handshakeTimeoutMs: 10_000,
   closeGraceMs: 5_000,
   sessionMs: 300_000,
-  presenceGraceMs: 5_000
+  presenceGraceMs: 5_000,
+  recheckMs: 60_000
 })
 
 const count = (minimum: number, maximum = Number.MAX_SAFE_INTEGER): TSchema => Type.Integer({ minimum, maximum })
@@ -92,6 +95,9 @@ const fn = Type.Function([], Type.Unknown())
 
 /** A bound that would exceed Node's timers would fire at once. */
 const MAX_TIMER_MS = 2_147_483_647
+
+/** A day: with its jitter it fits Node's timers too. */
+const MAX_RECHECK_MS = 86_400_000
 
 const LIMITS_SCHEMA = {
   payloadBytes: count(128, 16 * 1024 * 1024),
@@ -126,6 +132,7 @@ const OPTIONS_SCHEMA = {
   closeGraceMs: count(10, MAX_TIMER_MS),
   sessionMs: count(1_000, MAX_TIMER_MS),
   presenceGraceMs: count(0, MAX_TIMER_MS),
+  recheckMs: count(0, MAX_RECHECK_MS),
   broker: fn,
   checkEvents: Type.Boolean(),
   userChannel: Type.Boolean(),

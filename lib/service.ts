@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import type { OpenRequest } from './admission.ts'
 import { Admission } from './admission.ts'
 import type { Awaitable } from './awaitable.ts'
@@ -6,6 +5,7 @@ import type { Broker } from './broker/broker.ts'
 import { Definitions } from './channel/definition.ts'
 import { Publisher } from './channel/publisher.ts'
 import { Channels } from './channel/registry.ts'
+import { Revoker } from './channel/revoker.ts'
 import type { ChannelRules } from './channel/rules.ts'
 import type { CloseEvent } from './connection/connection.ts'
 import { Connection, closeAs } from './connection/connection.ts'
@@ -14,8 +14,11 @@ import { Heartbeat } from './connection/heartbeat.ts'
 import { assertChannelName } from './connection/publication.ts'
 import { Connections } from './connection/registry.ts'
 import type { Rendezvous } from './connection/rendezvous.ts'
+import type { Ticket } from './connection/revocations.ts'
+import { Revocations } from './connection/revocations.ts'
 import type { Transport } from './connection/transport.ts'
 import { Turn } from './connection/turn.ts'
+import { welcome } from './connection/welcome.ts'
 import { channelsError } from './errors.ts'
 import { Commands } from './inbound/commands.ts'
 import { Dispatcher } from './inbound/dispatcher.ts'
@@ -31,7 +34,6 @@ import type { Clock } from './protocol/clock.ts'
 import { closeCode } from './protocol/close-code.ts'
 import type { AnyChannel, ContractDefinition } from './protocol/contract.ts'
 import type { JoinedBy } from './protocol/system.ts'
-import { systemFrame } from './protocol/system.ts'
 import type { Refusals, ServiceStats } from './stats.ts'
 import { Traffic } from './stats.ts'
 
@@ -61,7 +63,9 @@ export class Service {
   readonly channels: Channels
   readonly publisher: Publisher
   readonly sessions: Sessions
-  readonly #observer: Observer
+  readonly revocations = new Revocations()
+  readonly revoker: Revoker
+  readonly observer: Observer
   readonly #commands = new Commands()
   readonly #admission: Admission
   readonly #dispatcher: Dispatcher
@@ -77,12 +81,12 @@ export class Service {
     const { clock, broker, limits, times, hooks, logger, refusals, checkEvents } = parts
     this.parts = parts
     this.turn = new Turn(clock)
-    this.#observer = new Observer(hooks, logger)
+    this.observer = new Observer(hooks, logger)
     const { presenceGraceMs, sessionMs } = times
-    this.channels = new Channels(clock, new Definitions(), this.turn, this.#observer, broker, presenceGraceMs)
+    this.channels = new Channels(clock, new Definitions(), this.turn, this.observer, broker, presenceGraceMs)
     this.publisher = new Publisher(this.channels, broker, { messageBytes: limits.messageBytes, checkEvents }, error => {
       refusals.count('FST_CHANNELS_STORE_FAILED')
-      this.#observer.failed(error, null)
+      this.observer.failed(error, null)
     })
     this.sessions = new Sessions(clock, broker, limits, sessionMs)
     this.#admission = new Admission({
@@ -91,7 +95,8 @@ export class Service {
       channels: this.channels,
       connections: this.connections,
       sessions: this.sessions,
-      observer: this.#observer
+      observer: this.observer,
+      revocations: this.revocations
     })
     this.#dispatcher = new Dispatcher({
       clock,
@@ -103,8 +108,9 @@ export class Service {
       sessions: this.sessions,
       broker,
       commands: this.#commands,
-      observer: this.#observer
+      observer: this.observer
     })
+    this.revoker = new Revoker(this)
     this.#heartbeat = new Heartbeat(clock, times.heartbeatMs, connection => this.#abandon(connection, 'silent'))
     this.#startedAt = clock.monotonic()
   }
@@ -122,38 +128,50 @@ export class Service {
 
   /** The contract is complete: what it holds beside the served channels is added, and it gets its hash. */
   ready(): void {
-    const { definitions } = this.channels
-    const served = new Set(definitions.all().map(definition => definition.channel.pattern))
-    for (const channel of this.parts.contract?.channels ?? []) {
-      if (!served.has(channel.pattern)) definitions.add(channel, {})
-    }
-    this.#contractHash = createHash('sha256').update(definitions.canonical()).digest('hex').slice(0, 16)
+    this.#contractHash = this.channels.definitions.complete(this.parts.contract)
   }
 
   /** From a request to a connection that has joined. @throws as `Sockets.upgrade` */
   async open(rendezvous: Rendezvous, request: OpenRequest): Promise<Connection> {
     rendezvous.assertPending()
     assertChannelName(request.channel, 'request')
-    await this.#admission.assertAccess(rendezvous, request.channel)
-    const opened = await this.#admission.openSession(rendezvous)
-    this.#admission.assertCapacity(rendezvous, request.channel)
+    const admission = this.#admission
+    await admission.assertAccess(rendezvous, request.channel)
+    const opened = await admission.openSession(rendezvous)
+    for (let asked = 1; admission.isOvertaken(rendezvous, request.channel); asked++) {
+      await admission.assertAccess(rendezvous, request.channel, asked)
+    }
+    admission.assertCapacity(rendezvous, request.channel)
+    // Hooks may run in this turn, and revoke what was just allowed.
+    const ticket = this.revocations.take()
+    const opening = this.#open(rendezvous, request, opened, ticket)
+    this.revocations.giveBack(ticket)
+    return opening
+  }
+
+  async #open(
+    rendezvous: Rendezvous,
+    request: OpenRequest,
+    opened: OpenedSession,
+    ticket: Ticket
+  ): Promise<Connection> {
     const connection = this.#connect(rendezvous, rendezvous.open(), request, opened)
     rendezvous.opened(connection)
     this.#dispatcher.open(connection, opened.session, request.onMessage ?? this.parts.onMessage)
     if (connection.kind !== 'plain' && !this.sessions.take(opened, connection)) closeAs(connection, 'replaced')
-    else await this.#begin(connection, request)
+    else await this.#begin(connection, request, ticket)
     if (!connection.open) throw channelsError('FST_CHANNELS_CONNECTION_CLOSED')
     return connection
   }
 
   /** Reading begins at once: what a client sends before it has joined waits for that. */
-  async #begin(connection: Connection, request: OpenRequest): Promise<void> {
-    this.#welcome(connection)
-    this.#observer.opened(connection)
-    const entered = [this.#enter(connection, connection.route, 'route')]
+  async #begin(connection: Connection, request: OpenRequest, ticket: Ticket): Promise<void> {
+    welcome(connection, this.parts.limits, this.parts.times, this.#contractHash!)
+    this.observer.opened(connection)
+    const entered = [this.#enter(connection, connection.route, 'route', ticket)]
     const own = request.userChannel ?? this.parts.userChannel
     if (own && connection.profile !== null) {
-      entered.push(this.#enter(connection, userChannel(connection.profile.id), 'server'))
+      entered.push(this.#enter(connection, userChannel(connection.profile.id), 'server', ticket))
     }
     connection.start()
     await Promise.all(entered.filter(one => one instanceof Promise))
@@ -199,30 +217,19 @@ export class Service {
   }
 
   /** Unless a hook has joined it already: a second membership would hide the first, which nobody would ever end. */
-  #enter(connection: Connection, name: string, by: JoinedBy): Awaitable<void> {
-    if (connection.memberships.has(name)) return
-    const since = connection.cameWith?.positionOrLimit(name) ?? null
-    return this.channels.join(this.channels.expect(connection, name, by), since)
-  }
-
-  #welcome(connection: Connection): void {
-    if (connection.kind === 'plain') return
-    const { payloadBytes, depth, channels, messagesPerSecond, burst, history } = this.parts.limits
-    const param = {
-      session: connection.session,
-      connection: connection.id,
-      resumed: connection.resumed,
-      heartbeatMs: this.parts.times.heartbeatMs,
-      limits: { payloadBytes, depth, channels, messagesPerSecond, burst, history },
-      contract: this.#contractHash!
-    }
-    connection.sendFrame(systemFrame('$welcome', param))
+  #enter(connection: Connection, name: string, by: JoinedBy, ticket: Ticket): Awaitable<void> {
+    const { memberships, cameWith, profile } = connection
+    if (memberships.has(name)) return
+    const since = cameWith?.positionOrLimit(name) ?? null
+    const subscription = this.channels.expect(connection, name, by)
+    subscription.overtaken = profile !== null && this.revocations.has(ticket, profile.id, name)
+    return this.channels.join(subscription, since)
   }
 
   /** Closes a peer that would not take what is still to be sent. */
   #abandon(connection: Connection, name: 'slow' | 'silent'): void {
     this.parts.refusals.count(name)
-    if (name === 'slow') this.#observer.slow(connection)
+    if (name === 'slow') this.observer.slow(connection)
     connection.logger.info({ reason: name }, 'closing connection')
     const { code, reason } = closeCode(name)
     connection.abandon(code, reason)
@@ -239,7 +246,7 @@ export class Service {
   #closed(connection: Connection, event: CloseEvent): void {
     this.connections.release(connection)
     connection.logger.debug({ code: event.code, reason: event.reason, clean: event.clean }, 'connection closed')
-    this.#observer.closed(connection, event)
+    this.observer.closed(connection, event)
     if (this.connections.links === 0) this.#onEmpty?.()
   }
 
@@ -252,13 +259,7 @@ export class Service {
     this.#closing = true
     this.#admission.close()
     const { clock, times } = this.parts
-    await new Promise<void>(resolve => {
-      const grace = clock.after(times.closeGraceMs, resolve)
-      void this.#dispatcher.drain().then(() => {
-        grace.cancel()
-        resolve()
-      })
-    })
+    await this.#dispatcher.drain(times.closeGraceMs)
     this.#heartbeat.stop()
     this.channels.close()
     const empty = new Promise<void>(resolve => {
@@ -272,8 +273,9 @@ export class Service {
 
   /** What another node has told all others. */
   control(text: string): void {
-    const { cmd, key, dial } = JSON.parse(text) as { cmd: string; key: string; dial: number }
-    if (cmd === 'takeover') this.sessions.takenOver(key, dial)
+    const { cmd, ...rest } = JSON.parse(text)
+    if (cmd === 'takeover') this.sessions.takenOver(rest.key, rest.dial)
+    if (cmd === 'revoke') void this.revoker.revokeHere(rest.user, rest.channel)
   }
 
   stats(): ServiceStats {

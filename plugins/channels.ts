@@ -16,15 +16,15 @@ import { assertOptions, DEFAULT_LIMITS, DEFAULT_TIMES } from '../lib/options.ts'
 import type { Clock } from '../lib/protocol/clock.ts'
 import type { ContractDefinition } from '../lib/protocol/contract.ts'
 import { SUBPROTOCOL } from '../lib/protocol/system.ts'
-import type { RegisteredProfile } from '../lib/register.ts'
 import type { CookieOptions } from '../lib/request/cookie.ts'
 import { SignedCookie } from '../lib/request/cookie.ts'
 import { Guard } from '../lib/request/guard.ts'
 import { Handshakes } from '../lib/request/handshakes.ts'
 import type { OriginPolicy } from '../lib/request/origin.ts'
 import { OriginCheck } from '../lib/request/origin.ts'
-import type { ProfileLoader } from '../lib/request/profile.ts'
-import { assertProfile } from '../lib/request/profile.ts'
+import type { Identity, Profile, ProfileLoader } from '../lib/request/profile.ts'
+import { assertProfile, identityOf } from '../lib/request/profile.ts'
+import { Rechecks } from '../lib/request/recheck.ts'
 import type { ActionEvent } from '../lib/request/routes.ts'
 import { Routes } from '../lib/request/routes.ts'
 import { Service } from '../lib/service.ts'
@@ -115,7 +115,9 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     handshakes,
     refusals,
     handshakeTimeoutMs: times.handshakeTimeoutMs,
-    loadProfile: profileLoader(options.profile, signedCookie),
+    identify: identifier(options.profile, signedCookie, clock),
+    revocations: service.revocations,
+    rechecks: options.profile === undefined ? null : rechecksOf(service, options.profile),
     allowsOrigin: originCheck(options, signedCookie),
     onAction: options.onAction ?? null
   })
@@ -187,12 +189,34 @@ function terminate(_error: Error, socket: { terminate(): void }): void {
   socket.terminate()
 }
 
-function profileLoader(
+function identifier(
   loader: ProfileLoader | undefined,
-  cookie: SignedCookie | null
-): (request: FastifyRequest) => RegisteredProfile | null | Promise<RegisteredProfile | null> {
-  if (loader === undefined) return request => (cookie?.read(request) ?? null) as RegisteredProfile | null
-  return async request => assertProfile((await loader(request)) ?? null) as RegisteredProfile | null
+  cookie: SignedCookie | null,
+  clock: Clock
+): (request: FastifyRequest) => Identity | Promise<Identity> {
+  if (loader !== undefined) return async request => identityOf(await loaded(loader, request), clock)
+  return request => {
+    const signedIn = cookie?.inspect(request) ?? null
+    return identityOf(signedIn?.profile ?? null, clock, signedIn?.expiresAt)
+  }
+}
+
+async function loaded(loader: ProfileLoader, request: FastifyRequest): Promise<Profile | null> {
+  return assertProfile((await loader(request)) ?? null)
+}
+
+/** A signed cookie needs none: what it says does not change, and its secrets are those that the process began with. */
+function rechecksOf(service: Service, loader: ProfileLoader): Rechecks | null {
+  const { clock, times, refusals } = service.parts
+  if (times.recheckMs === 0) return null
+  return new Rechecks({
+    clock,
+    refusals,
+    everyMs: times.recheckMs,
+    timeoutMs: times.handshakeTimeoutMs,
+    load: request => loaded(loader, request),
+    failed: (error, connection) => service.observer.failed(error, connection)
+  })
 }
 
 function originCheck(

@@ -108,9 +108,10 @@ export class ServiceSockets implements Sockets<unknown> {
     this.#service.assertReady('broadcastAll')
     const frame = encodeText(this.#service.publisher.prepare(message.channel, message).text)
     const except = new Set(this.#targets(options).flatMap(target => this.#resolve(target)))
+    const origin = { channel: message.channel }
     this.#service.turn.distribute()
     for (const connection of this.#service.connections.all()) {
-      if (!except.has(connection)) connection.sendEncoded(frame, 1)
+      if (!except.has(connection)) connection.sendEncoded(frame, 1, origin)
     }
     return Promise.resolve()
   }
@@ -120,7 +121,7 @@ export class ServiceSockets implements Sockets<unknown> {
     const frame = encodeText(this.#service.publisher.prepare(message.channel, message).text)
     const connection = this.#service.connections.get(connectionId)
     this.#service.turn.distribute()
-    connection?.sendEncoded(frame, 1)
+    connection?.sendEncoded(frame, 1, { channel: message.channel })
     return Promise.resolve(connection !== undefined)
   }
 
@@ -174,6 +175,14 @@ export class ServiceSockets implements Sockets<unknown> {
     const leaving = this.#resolve(target).flatMap(connection => this.#membership(connection, channel) ?? [])
     for (const subscription of leaving) this.#service.channels.leave(subscription, 'server')
     return Promise.resolve(leaving.length)
+  }
+
+  revoke(userId: string, channel?: string): Promise<number> {
+    this.#service.assertReady('revoke')
+    if (typeof userId !== 'string' || userId === '')
+      throw channelsError('FST_CHANNELS_INVALID_OPTION', 'userId', 'a non-empty string', shown(userId))
+    if (channel !== undefined) assertChannelName(channel)
+    return this.#service.revoker.revoke(userId, channel ?? null)
   }
 
   members(channel: string): Promise<PresenceMember[]> {
@@ -270,6 +279,7 @@ function handleOf(sockets: ServiceSockets, { pattern }: AnyChannel): ChannelHand
     broadcast: (params, event, options) => sockets.broadcast(name(params), event as OutgoingMessage, options),
     join: (target, params) => sockets.join(target, name(params)),
     leave: (target, params) => sockets.leave(target, name(params)),
+    revoke: (userId, params) => sockets.revoke(userId, name(params)),
     members: params => sockets.members(name(params))
   })
 }

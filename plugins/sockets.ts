@@ -110,6 +110,14 @@ export interface Sockets<C = RegisteredContract> {
   join(target: Target, channel: string): Promise<number>
   /** Ends memberships. Nothing of the channel reaches the connections afterwards. Resolves to their number. */
   leave(target: Target, channel: string): Promise<number>
+  /**
+   * Takes a user's access back: to one channel, or to everything. Once it has resolved nothing of the channel reaches the
+   * user's connections to this process: not what was queued, nor by a recovery, a history or a reply under way. Without a
+   * channel they close 4502, handshakes under way are refused and the user's sessions end. Whoever has no access any more
+   * must be refused by `access` and the profile loader from before the call on: a later join asks them as usual. Other
+   * processes hear of it at once and are not waited for. Resolves to the number of memberships, or connections, ended here.
+   */
+  revoke(userId: string, channel?: NameIn<C>): Promise<number>
   /** The users in a channel. */
   members(channel: string): Promise<PresenceMember[]>
   /** Whether a user has a connection. */
@@ -151,5 +159,6 @@ export interface ChannelHandle<D extends AnyChannel = AnyChannel> {
   ): Promise<Published>
   join(target: Target, params: ParamsOfChannel<D>): Promise<number>
   leave(target: Target, params: ParamsOfChannel<D>): Promise<number>
+  revoke(userId: string, params: ParamsOfChannel<D>): Promise<number>
   members(params: ParamsOfChannel<D>): Promise<Array<PresenceMember<PresenceInfo<D>>>>
 }

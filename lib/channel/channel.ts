@@ -4,6 +4,7 @@ import { isAddressed } from '../connection/address.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { Delayed } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
+import type { Origin } from '../connection/outbox.ts'
 import type { Turn } from '../connection/turn.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { encodeFrame } from '../protocol/message.ts'
@@ -37,6 +38,8 @@ export class Channel implements FeedSink {
   readonly name: string
   readonly resolved: Resolved | null
   readonly params: Readonly<Record<string, string>>
+  /** Of all that is sent through it. */
+  readonly origin: Origin
   readonly traffic = new Traffic()
   /** Users with at least one connection here, whether or not the members are told. */
   readonly presence = new Presence()
@@ -56,11 +59,12 @@ export class Channel implements FeedSink {
 
   constructor(name: string, resolved: Resolved | null, parts: ChannelParts) {
     this.name = name
+    this.origin = { channel: name }
     this.resolved = resolved
     this.params = resolved?.params ?? NO_PARAMS
     this.#parts = parts
     this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, this)
-    this.#fanOut = new FanOut(this.members, parts.turn, this.traffic, () => this.#tellPresence())
+    this.#fanOut = new FanOut(this.members, parts.turn, this.traffic, this.origin, () => this.#tellPresence())
   }
 
   /** Whether its members are told who is there. */
@@ -138,8 +142,8 @@ export class Channel implements FeedSink {
   }
 
   /** Sends a frame to one member after everything published here so far. */
-  reply(subscription: Subscription, frame: Uint8Array): void {
-    this.#fanOut.reply(subscription.connection, frame)
+  reply(subscription: Subscription, frame: Uint8Array, origin: Origin | null): void {
+    this.#fanOut.reply(subscription.connection, frame, origin)
   }
 
   /**

@@ -1,8 +1,9 @@
+import { createHash } from 'node:crypto'
 import type { LogPolicy } from '../broker/broker.ts'
 import { channelsError } from '../errors.ts'
 import type { ChannelPattern } from '../protocol/channel-name.ts'
 import { compilePattern } from '../protocol/channel-name.ts'
-import type { AnyChannel, ChannelDefinition } from '../protocol/contract.ts'
+import type { AnyChannel, ChannelDefinition, ContractDefinition } from '../protocol/contract.ts'
 import { assertDistinct, canonicalContract, eventSchema, isEphemeral } from '../protocol/contract.ts'
 import { Schema } from '../schema.ts'
 import type { ChannelRules } from './rules.ts'
@@ -101,8 +102,11 @@ export class Definitions {
     return [...this.#exact.values(), ...this.#patterns]
   }
 
-  /** One text for the whole contract. */
-  canonical(): string {
-    return canonicalContract(this.all().map(definition => definition.channel))
+  /** Adds what else the contract holds, beside the served channels. Gives the hash of the whole. */
+  complete(contract: ContractDefinition | null): string {
+    const served = new Set(this.all().map(definition => definition.channel.pattern))
+    for (const channel of contract?.channels ?? []) if (!served.has(channel.pattern)) this.add(channel, {})
+    const canonical = canonicalContract(this.all().map(definition => definition.channel))
+    return createHash('sha256').update(canonical).digest('hex').slice(0, 16)
   }
 }

@@ -1,4 +1,5 @@
 import type { Connection, ConnectionKind } from '../connection/connection.ts'
+import type { Origin } from '../connection/outbox.ts'
 import type { Batch, Turn } from '../connection/turn.ts'
 import type { Traffic } from '../stats.ts'
 import type { Subscription } from './subscription.ts'
@@ -21,6 +22,7 @@ interface Entry extends Audience {
 interface Reply {
   readonly connection: Connection
   readonly frame: Uint8Array
+  readonly origin: Origin | null
 }
 
 /**
@@ -31,6 +33,7 @@ export class FanOut implements Batch {
   readonly #members: readonly Subscription[]
   readonly #turn: Turn
   readonly #traffic: Traffic
+  readonly #origin: Origin
   readonly #beforeBatch: () => void
   #entries: Entry[] = []
   #replies: Reply[] = []
@@ -39,10 +42,11 @@ export class FanOut implements Batch {
   #listed = false
 
   /** `beforeBatch` is called at the turn's end and may publish once more. */
-  constructor(members: readonly Subscription[], turn: Turn, traffic: Traffic, beforeBatch: () => void) {
+  constructor(members: readonly Subscription[], turn: Turn, traffic: Traffic, origin: Origin, beforeBatch: () => void) {
     this.#members = members
     this.#turn = turn
     this.#traffic = traffic
+    this.#origin = origin
     this.#beforeBatch = beforeBatch
   }
 
@@ -62,9 +66,9 @@ export class FanOut implements Batch {
   }
 
   /** Sends a frame to one member after everything published so far. */
-  reply(connection: Connection, frame: Uint8Array): void {
-    if (this.#entries.length === 0) connection.sendEncoded(frame, 1)
-    else this.#replies.push({ connection, frame })
+  reply(connection: Connection, frame: Uint8Array, origin: Origin | null): void {
+    if (this.#entries.length === 0) connection.sendEncoded(frame, 1, origin)
+    else this.#replies.push({ connection, frame, origin })
   }
 
   /** Sees to it that the turn's end comes by here. */
@@ -92,13 +96,13 @@ export class FanOut implements Batch {
     this.#plain = true
     if (plain) this.#shareOne(entries)
     else this.#shareByAudience(entries)
-    for (const { connection, frame } of replies) connection.sendEncoded(frame, 1)
+    for (const { connection, frame, origin } of replies) connection.sendEncoded(frame, 1, origin)
   }
 
   #shareOne(entries: readonly Entry[]): void {
     const batch = join(entries)
     const members = this.#members
-    for (let i = 0; i < members.length; i++) members[i]!.connection.sendEncoded(batch, entries.length)
+    for (let i = 0; i < members.length; i++) members[i]!.connection.sendEncoded(batch, entries.length, this.#origin)
     this.#traffic.countOut(entries.length * members.length, batch.byteLength * members.length)
   }
 
@@ -118,7 +122,7 @@ export class FanOut implements Batch {
         if (!particular.has(connection)) shared.set(connection.kind, share)
       }
       if (share.count === 0) continue
-      connection.sendEncoded(share.batch, share.count)
+      connection.sendEncoded(share.batch, share.count, this.#origin)
       this.#traffic.countOut(share.count, share.batch.byteLength)
     }
   }

@@ -125,7 +125,8 @@ export class Recovery {
     this.#leave()
     if (this.#admitted) {
       const gap = { from: from.offset, to: position.offset, reason, position }
-      this.#subscription.connection.sendFrame(systemFrame('$gap', gap, { channel: this.#channel.name }))
+      const frame = encodeFrame(systemFrame('$gap', gap, { channel: this.#channel.name }))
+      this.#subscription.connection.sendEncoded(encodeText(frame), 1, this.#channel.origin)
       return false
     }
     const since = from.epoch === position.epoch ? { from: from.offset } : {}
@@ -138,7 +139,7 @@ export class Recovery {
     this.#at = { epoch: this.#at.epoch, offset: entry.offset, tag: entry.tag }
     this.#sent += entry.text.length
     const frame = isAddressed(connection, entry.except) ? encodeSkip(this.#channel.name, entry) : encodeEntry(entry)
-    connection.sendEncoded(frame, 1)
+    connection.sendEncoded(frame, 1, this.#channel.origin)
   }
 }
 

@@ -4,6 +4,7 @@ import type { Broker } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
 import { DelayLine } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
+import type { Origin } from '../connection/outbox.ts'
 import type { Turn } from '../connection/turn.ts'
 import { storeFailed } from '../errors.ts'
 import type { Observer } from '../observer.ts'
@@ -108,9 +109,12 @@ export class Channels {
       const { code, reason } = closeCode('try-again-later')
       subscription.connection.close(code, reason)
     }
+    const entered = (): void => {
+      if (subscription.overtaken && !subscription.admitted) this.leave(subscription, 'revoked')
+    }
     try {
       const entering = this.enter(subscription, since)
-      return entering instanceof Promise ? entering.catch(fail) : entering
+      return entering instanceof Promise ? entering.then(entered).catch(fail) : entered()
     } catch (error) {
       return fail(error)
     }
@@ -118,7 +122,7 @@ export class Channels {
 
   /**
    * The end of the way: member from now on, told so first of all, and sent what it missed. Must run in the subscription's
-   * turn, and `greet` after it. Does nothing where nobody wants it any more.
+   * turn, and `greet` after it. Does nothing where nobody wants it any more, or a revocation has overtaken it.
    * @throws or rejects with FST_CHANNELS_STORE_FAILED
    */
   enter(subscription: Subscription, since: Since, ref?: number): Awaitable<void> {
@@ -162,10 +166,12 @@ export class Channels {
     const { head } = channel
     const { connection } = subscription
     const take = (outcome: Outcome, position: Position | null): boolean => {
-      const taken = subscription.state === 'joining' && connection.open && this.#take(channel, subscription)
+      const wanted = subscription.state === 'joining' && !subscription.overtaken && connection.open
+      const taken = wanted && this.#take(channel, subscription)
       arrived()
       if (taken) {
         connection.cameWith?.joined(channel.name)
+        subscription.admitted = true
         this.#tell(subscription, outcome, position, ref)
         this.#observer.joined(connection, channel.name, subscription.by)
       }
@@ -223,7 +229,9 @@ export class Channels {
     const presence = channel.tellsPresence ? { presence: channel.presence.state() } : {}
     const position = head === null ? {} : { position: head }
     const at = { channel: channel.name, ...(ref === undefined ? {} : { ref }) }
-    this.reply(subscription, systemFrame('$joined', { by: subscription.by, ...position, outcome, ...presence }, at))
+    const param = { by: subscription.by, ...position, outcome }
+    // Who is there is not for somebody who has to leave before it was told.
+    this.reply(subscription, systemFrame('$joined', { ...param, ...presence }, at), systemFrame('$joined', param, at))
   }
 
   #forgetIdle(channel: Channel): void {
@@ -240,12 +248,12 @@ export class Channels {
     connection.memberships.delete(name)
     if (channel === null) {
       subscription.end()
+      if (reason === 'revoked') this.#tellLeft(connection, name, reason)
       return
     }
     channel.remove(subscription)
-    if (connection.open && connection.kind !== 'plain') {
-      connection.sendFrame(systemFrame('$left', { reason }, { channel: name, ...(ref === undefined ? {} : { ref }) }))
-    }
+    if (reason === 'revoked') connection.purge(name)
+    this.#tellLeft(connection, name, reason, ref)
     this.#observer.left(connection, name, reason)
     const mayReturn = connection.lost && connection.profile !== null && !this.#closing
     if (mayReturn && this.#graces.delayMs > 0) this.#linger(channel, connection)
@@ -279,23 +287,32 @@ export class Channels {
     this.#graces.runAll()
   }
 
+  #tellLeft(connection: Connection, channel: string, reason: LeaveReason, ref?: number): void {
+    if (!connection.open || connection.kind === 'plain') return
+    connection.sendFrame(systemFrame('$left', { reason }, { channel, ...(ref === undefined ? {} : { ref }) }))
+  }
+
   leaveAll(connection: Connection): void {
     for (const membership of [...connection.memberships.values()]) this.leave(membership as Subscription, 'closed')
   }
 
-  /** Sends one member a frame that must not overtake what was published on its channel before. */
-  reply(subscription: Subscription, frame: Frame): void {
-    this.replyEncoded(subscription, encodeText(encodeFrame(frame)))
+  /**
+   * Sends one member a frame that must not overtake what was published on its channel before. `instead` is what it gets
+   * where access is revoked before that was written.
+   */
+  reply(subscription: Subscription, frame: Frame, instead: Frame): void {
+    this.replyText(subscription, encodeFrame(frame), instead)
   }
 
-  replyText(subscription: Subscription, text: string): void {
-    this.replyEncoded(subscription, encodeText(text))
+  replyText(subscription: Subscription, text: string, instead: Frame): void {
+    const origin = { channel: subscription.name, instead: () => encodeText(encodeFrame(instead)) }
+    this.replyEncoded(subscription, encodeText(text), origin)
   }
 
-  replyEncoded(subscription: Subscription, encoded: Uint8Array): void {
+  replyEncoded(subscription: Subscription, encoded: Uint8Array, origin: Origin | null): void {
     // A member that left and came back while its command ran is owed what the command published there.
     const channel = subscription.channel ?? this.#byName.get(subscription.name)
-    if (channel === undefined) subscription.connection.sendEncoded(encoded, 1)
-    else channel.reply(subscription, encoded)
+    if (channel === undefined) subscription.connection.sendEncoded(encoded, 1, origin)
+    else channel.reply(subscription, encoded, origin)
   }
 }

@@ -18,6 +18,10 @@ export class Subscription implements Membership {
   first = false
   /** Place among the channel's members. */
   index = -1
+  /** A revocation came while it was on its way: what allowed it does not count any more. */
+  overtaken = false
+  /** Whether it ever was a member, and was told so. */
+  admitted = false
   /** `joining` while access is being decided. */
   state: 'joining' | 'joined' | 'ended' = 'joining'
   /** Made for who asks for it: most memberships end without anybody waiting. */

@@ -9,6 +9,7 @@ import { encodeFrame } from '../protocol/message.ts'
 import type { RegisteredProfile } from '../register.ts'
 import { Traffic } from '../stats.ts'
 import { encodeText } from './frame.ts'
+import type { Origin } from './outbox.ts'
 import { Outbox } from './outbox.ts'
 import type { OutgoingMessage } from './publication.ts'
 import { encodeMessage } from './publication.ts'
@@ -105,6 +106,7 @@ export class Connection implements Receiver {
   #state: 'open' | 'closing' | 'closed' = 'open'
   #lost = false
   #graceTimer: Timer | null = null
+  readonly #ends: Array<() => void> = []
   #paused = false
   /** Resolves when the peer has taken the last page. */
   #page: Promise<void> = Promise.resolve()
@@ -154,10 +156,31 @@ export class Connection implements Receiver {
     this.sendEncoded(encodeText(encodeFrame(frame)), 1)
   }
 
-  /** @internal Queues encoded frames. */
-  sendEncoded(frames: Uint8Array, count: number): void {
+  /** @internal Queues encoded frames; those of a channel say so. */
+  sendEncoded(frames: Uint8Array, count: number, origin: Origin | null = null): void {
     this.traffic.countOut(count, frames.byteLength)
-    this.#outbox.push(frames)
+    this.#outbox.push(frames, origin)
+  }
+
+  /** @internal Takes back what is queued of a channel. */
+  purge(channel: string): void {
+    this.#outbox.purge(channel)
+  }
+
+  /** @internal Whether frames of that channel may be on their way to the operating system. */
+  holds(channel: string): boolean {
+    return this.#outbox.holds(channel)
+  }
+
+  /** @internal Writes what is queued. */
+  flush(): void {
+    this.#outbox.flush()
+  }
+
+  /** @internal Calls `task` once the connection takes no more part in anything. */
+  whenEnded(task: () => void): void {
+    if (this.open) this.#ends.push(task)
+    else task()
   }
 
   /**
@@ -166,9 +189,10 @@ export class Connection implements Receiver {
    * FST_CHANNELS_MESSAGE_TOO_BIG
    */
   send(message: OutgoingMessage): void {
-    const frame = encodeMessage(message.channel ?? this.route, message, this.#parts.messageBytes)
+    const channel = message.channel ?? this.route
+    const frame = encodeMessage(channel, message, this.#parts.messageBytes)
     this.#parts.turn.distribute()
-    this.sendEncoded(frame, 1)
+    this.sendEncoded(frame, 1, { channel })
   }
 
   /** @internal Text that may be sent at once to a peer that has taken what came before, with room for what comes live. */
@@ -249,6 +273,7 @@ export class Connection implements Receiver {
     this.#state = state
     this.#graceTimer?.cancel()
     this.#outbox.close()
+    for (const task of this.#ends.splice(0)) task()
     this.#parts.events.detached(this)
   }
 

@@ -5,6 +5,8 @@ export class Connections {
   readonly #byId = new Map<string, Connection>()
   readonly #byUser = new Map<string, Set<Connection>>()
   readonly #byAddress = new Map<string, number>()
+  /** Of each user, those that are no one's any more and whose links are still there. */
+  readonly #closing = new Map<string, Set<Connection>>()
   /** Connections since the start. */
   opened = 0
   closed = 0
@@ -26,24 +28,20 @@ export class Connections {
     this.opened++
     this.#byId.set(connection.id, connection)
     this.#byAddress.set(connection.ip, this.countOfAddress(connection.ip) + 1)
-    if (connection.profile === null) return
-    const user = this.#byUser.get(connection.profile.id)
-    if (user === undefined) this.#byUser.set(connection.profile.id, new Set([connection]))
-    else user.add(connection)
+    addTo(this.#byUser, connection)
   }
 
   /** The connection is no one's any more; its link may still be there. */
   remove(connection: Connection): void {
     this.#byId.delete(connection.id)
-    if (connection.profile === null) return
-    const user = this.#byUser.get(connection.profile.id)!
-    user.delete(connection)
-    if (user.size === 0) this.#byUser.delete(connection.profile.id)
+    removeFrom(this.#byUser, connection)
+    addTo(this.#closing, connection)
   }
 
   /** The link is gone: only now it stops counting for its address. */
   release(connection: Connection): void {
     this.closed++
+    removeFrom(this.#closing, connection)
     const left = this.countOfAddress(connection.ip) - 1
     if (left === 0) this.#byAddress.delete(connection.ip)
     else this.#byAddress.set(connection.ip, left)
@@ -55,6 +53,11 @@ export class Connections {
 
   ofUser(userId: string): readonly Connection[] {
     return [...(this.#byUser.get(userId) ?? [])]
+  }
+
+  /** As `ofUser`, and those that are closing: what their links still hold goes out. */
+  linksOfUser(userId: string): readonly Connection[] {
+    return [...(this.#byUser.get(userId) ?? []), ...(this.#closing.get(userId) ?? [])]
   }
 
   countOfUser(userId: string): number {
@@ -69,4 +72,18 @@ export class Connections {
   all(): readonly Connection[] {
     return [...this.#byId.values()]
   }
+}
+
+function addTo(byUser: Map<string, Set<Connection>>, connection: Connection): void {
+  if (connection.profile === null) return
+  const { id } = connection.profile
+  byUser.set(id, (byUser.get(id) ?? new Set()).add(connection))
+}
+
+function removeFrom(byUser: Map<string, Set<Connection>>, connection: Connection): void {
+  if (connection.profile === null) return
+  const { id } = connection.profile
+  const connections = byUser.get(id)
+  connections?.delete(connection)
+  if (connections?.size === 0) byUser.delete(id)
 }

@@ -1,7 +1,8 @@
 import type { Logger } from '../log.ts'
 import type { RegisteredProfile } from '../register.ts'
-import type { ConnectionKind } from './connection.ts'
+import type { Connection, ConnectionKind } from './connection.ts'
 import type { Resume } from './resume.ts'
+import type { Ticket } from './revocations.ts'
 import type { Transport } from './transport.ts'
 
 /**
@@ -15,6 +16,8 @@ export interface Rendezvous {
   readonly kind: ConnectionKind
   /** What the client has come back with; null where it is new. */
   readonly resume: Resume | null
+  /** Taken when the request came, before anything was asked of it; null where it can come to no connection. */
+  readonly ticket: Ticket | null
   /** Aborts when the peer leaves, the handshake takes too long, or the server closes. */
   readonly signal: AbortSignal
   /** Throws unless the handshake can still be opened. */
@@ -24,8 +27,8 @@ export interface Rendezvous {
    * @throws FST_CHANNELS_UPGRADE_TOO_LATE, FST_CHANNELS_ALREADY_UPGRADED, FST_CHANNELS_SOCKET_GONE
    */
   open(): Transport
-  /** From now on what the action throws closes this connection. */
-  opened(connection: { close(code: number, reason: string): void }): void
+  /** From now on what the action throws closes this connection, and so does the end of what it was admitted for. */
+  opened(connection: Connection): void
 }
 
 const meetings = new WeakMap<object, Rendezvous>()

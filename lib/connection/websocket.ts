@@ -59,8 +59,11 @@ export class WebSocketTransport implements Transport {
   }
 
   whenDrained(task: () => void): void {
-    if (this.#socket.writableLength === 0 || !this.#socket.writable) task()
-    else this.#socket.write(NOTHING, () => task())
+    const socket = this.#socket
+    if (socket.writableLength === 0 || socket.destroyed) task()
+    else if (socket.writable) socket.write(NOTHING, () => task())
+    // It was ended, and still hands over what it had been given before.
+    else socket.once('close', () => task())
   }
 
   received(): number {

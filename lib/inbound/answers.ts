@@ -1,29 +1,35 @@
 import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker/broker.ts'
 import type { Clock } from '../protocol/clock.ts'
 
-interface Answer {
+/** What answers a command, as text of a frame. */
+export interface Answer {
   readonly text: string
+  /** The same without the reply, which is for members only. */
+  readonly bare: string
+}
+
+interface Kept extends Answer {
   readonly at: number
 }
 
 /** The answers to one session's commands that are kept by this node alone: those of commands that stored nothing. */
 export class Answers {
   readonly #clock: Clock
-  readonly #answers = new Map<number, Answer>()
+  readonly #answers = new Map<number, Kept>()
   #characters = 0
 
   constructor(clock: Clock) {
     this.#clock = clock
   }
 
-  /** The text of the frame that answered this id; undefined where it is not kept any more. */
-  get(id: number): string | undefined {
-    return this.#answers.get(id)?.text
+  /** What answered this id; undefined where it is not kept any more. */
+  get(id: number): Answer | undefined {
+    return this.#answers.get(id)
   }
 
-  add(id: number, text: string): void {
+  add(id: number, { text, bare }: Answer): void {
     const now = this.#clock.monotonic()
-    this.#answers.set(id, { text, at: now })
+    this.#answers.set(id, { text, bare, at: now })
     this.#characters += text.length
     for (const [old, answer] of this.#answers) {
       const over = now - answer.at > RESULT_AGE_MS || old <= id - RESULT_IDS

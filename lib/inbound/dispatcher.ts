@@ -4,18 +4,18 @@ import type { Channels } from '../channel/registry.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
+import type { Origin } from '../connection/outbox.ts'
 import type { Observer } from '../observer.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { closeCode } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { decodeFrame, encodeFrame, FrameError } from '../protocol/message.ts'
-import { systemFrame } from '../protocol/system.ts'
 import type { Refusals } from '../stats.ts'
 import type { Commands } from './commands.ts'
 import type { MessageHandler } from './handlers.ts'
 import type { InboxLimits } from './inbox.ts'
 import { Inbox } from './inbox.ts'
-import { Refusal, refusalOf } from './refusal.ts'
+import { nackFrame, Refusal, refusalOf } from './refusal.ts'
 import { answerWith, runCommand } from './run-command.ts'
 import { runRequest } from './run-request.ts'
 import type { Session } from './session.ts'
@@ -87,12 +87,16 @@ export class Dispatcher {
     this.#route(connection, inbox, frame, bytes)
   }
 
-  /** No new commands from now on. Resolves when those under way are done. */
-  drain(): Promise<void> {
+  /** No new commands from now on. Resolves when those under way are done, or the grace is over. */
+  drain(graceMs: number): Promise<void> {
     this.#draining = true
     if (this.#running === 0) return Promise.resolve()
     return new Promise(resolve => {
-      this.#onIdle = resolve
+      const grace = this.parts.clock.after(graceMs, resolve)
+      this.#onIdle = () => {
+        grace.cancel()
+        resolve()
+      }
     })
   }
 
@@ -106,18 +110,11 @@ export class Dispatcher {
 
   /** Tells a client why it was refused, in the words that its kind knows. Gives the frame's text. */
   nack(connection: Connection, at: Pick<Frame, 'channel' | 'id' | 'ref'>, refusal: Refusal): string {
-    const { code, message, retry, retryAfterMs, from } = refusal
+    const { code, message } = refusal
     this.parts.refusals.count(code)
     this.parts.observer.nacked(connection, code, message)
     if (connection.kind === 'plain') return this.tell(connection, { ...at, cmd: 'error', param: { code, message } })
-    const param = {
-      code,
-      message,
-      retry,
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(retryAfterMs) }),
-      ...(from === undefined ? {} : { from })
-    }
-    return this.tell(connection, systemFrame('$nack', param, at))
+    return this.tell(connection, nackFrame(refusal, at))
   }
 
   /** Sends a frame after what was published on its channel before, and gives its text. */
@@ -127,11 +124,11 @@ export class Dispatcher {
     return text
   }
 
-  tellText(connection: Connection, channel: string | undefined, text: string): void {
+  tellText(connection: Connection, channel: string | undefined, text: string, origin: Origin | null = null): void {
     const subscription = channel === undefined ? undefined : connection.memberships.get(channel)
     const encoded = encodeText(text)
-    if (subscription === undefined) connection.sendEncoded(encoded, 1)
-    else this.parts.channels.replyEncoded(subscription as Subscription, encoded)
+    if (subscription === undefined) connection.sendEncoded(encoded, 1, origin)
+    else this.parts.channels.replyEncoded(subscription as Subscription, encoded, origin)
   }
 
   #route(connection: Connection, inbox: Inbox, frame: Frame, bytes: number): void {

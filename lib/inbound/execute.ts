@@ -15,7 +15,7 @@ import type { Dispatcher } from './dispatcher.ts'
 import type { Inbox } from './inbox.ts'
 import { Refusal } from './refusal.ts'
 import type { CommandFrame, Result } from './run-command.ts'
-import { ackText } from './run-command.ts'
+import { ackOf } from './run-command.ts'
 
 /** One run of a command. */
 interface Run {
@@ -126,7 +126,7 @@ function send(run: Run, effects: readonly Effect[], reply: string): Result {
   const { dispatcher, frame, id } = run
   sendEach(run, effects)
   if (id === undefined) return { ack: null, kept: true }
-  return { ack: ackText(dispatcher, frame.channel, id, { reply, position: null }), kept: false }
+  return { ack: ackOf(dispatcher, frame.channel, id, { reply, position: null }), kept: false }
 }
 
 function sendEach({ dispatcher, subscription }: Run, effects: readonly Effect[]): void {
@@ -158,7 +158,7 @@ function store(run: Run, effects: readonly Effect[], reply: string): Awaitable<R
     if (id === undefined) return { ack: null, kept: true }
     const result =
       committed.kind === 'earlier' ? committed.result : { reply, position: committed.positions.at(-1) ?? null }
-    return { ack: ackText(dispatcher, frame.channel, id, result), kept: true }
+    return { ack: ackOf(dispatcher, frame.channel, id, result), kept: true }
   }
   const fail = (error: unknown): Refusal => {
     dispatcher.parts.observer.failed(error, subscription.connection)

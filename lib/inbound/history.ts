@@ -5,7 +5,7 @@ import type { Connection } from '../connection/connection.ts'
 import { encodeFrame, withPlace } from '../protocol/message.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Inbox } from './inbox.ts'
-import { Refusal } from './refusal.ts'
+import { nackFrame, Refusal } from './refusal.ts'
 import type { RequestFrame } from './run-request.ts'
 import { membershipOf, positionOf } from './run-request.ts'
 
@@ -69,5 +69,5 @@ async function answer(
   const { complete, head } = result
   const reply = `{"messages":[${texts.join()}],"complete":${complete},"position":${JSON.stringify(head)}}`
   const text = `${encodeFrame({ ...at, cmd: '$ack' }).slice(0, -1)},"param":{"reply":${reply},"stored":"none"}}`
-  channels.replyText(subscription, text)
+  channels.replyText(subscription, text, nackFrame(new Refusal('not-joined'), at))
 }

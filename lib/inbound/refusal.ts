@@ -1,5 +1,6 @@
+import type { Frame } from '../protocol/message.ts'
 import type { NackCode } from '../protocol/system.ts'
-import { NACK_CODES } from '../protocol/system.ts'
+import { NACK_CODES, systemFrame } from '../protocol/system.ts'
 
 /** Why a frame is answered with a nack; its message is for the peer to read. */
 export class Refusal extends Error {
@@ -18,6 +19,19 @@ export class Refusal extends Error {
   get retry(): boolean {
     return NACK_CODES[this.code].retry
   }
+}
+
+/** A refusal in the words of the protocol. */
+export function nackFrame(refusal: Refusal, at: Pick<Frame, 'channel' | 'id' | 'ref'>): Frame {
+  const { code, message, retry, retryAfterMs, from } = refusal
+  const param = {
+    code,
+    message,
+    retry,
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs: Math.ceil(retryAfterMs) }),
+    ...(from === undefined ? {} : { from })
+  }
+  return systemFrame('$nack', param, at)
 }
 
 /** Begin again with this id. */

@@ -4,8 +4,10 @@ import type { KeptResult } from '../broker/broker.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import type { Connection } from '../connection/connection.ts'
 import { closeAs } from '../connection/connection.ts'
+import { encodeText } from '../connection/frame.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
+import type { Answer } from './answers.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { execute } from './execute.ts'
 import type { Inbox } from './inbox.ts'
@@ -18,10 +20,10 @@ const MAX_CHANNEL_BUCKETS = 1024
 
 export type CommandFrame = Frame & { readonly channel: string }
 
-/** What became of a command: why it was refused, or the text of its ack, which a plain client does not get. */
+/** What became of a command: why it was refused, or its ack, which a plain client does not get. */
 export type Result =
   | Refusal
-  | { readonly ack: string | null /** Whether the store keeps it, so that we need not. */; readonly kept: boolean }
+  | { readonly ack: Answer | null /** Whether the store keeps it, so that we need not. */; readonly kept: boolean }
   /** Another connection has its session, and is answered there. */
   | 'fenced'
 
@@ -112,11 +114,20 @@ export function answerWith(
     return
   }
   sequence.consume(id)
-  if (result instanceof Refusal) answers.add(id, dispatcher.nack(connection, at, result))
-  else {
+  if (result instanceof Refusal) {
+    const text = dispatcher.nack(connection, at, result)
+    answers.add(id, { text, bare: text })
+  } else {
     if (!result.kept) answers.add(id, result.ack!)
-    dispatcher.tellText(connection, at.channel, result.ack!)
+    tellAnswer(dispatcher, connection, at.channel!, result.ack!)
   }
+}
+
+/** A reply is of its channel: who is no member any more gets the answer without it. */
+function tellAnswer(dispatcher: Dispatcher, connection: Connection, channel: string, { text, bare }: Answer): void {
+  const isMember = connection.memberships.get(channel)?.state === 'joined'
+  if (text === bare || !isMember) dispatcher.tellText(connection, channel, bare)
+  else dispatcher.tellText(connection, channel, text, { channel, instead: () => encodeText(bare) })
 }
 
 /**
@@ -157,13 +168,13 @@ async function tellAgain(
   const at = { channel, id }
   const known = session.answers.get(id)
   if (known !== undefined) {
-    dispatcher.tellText(connection, channel, known)
+    tellAnswer(dispatcher, connection, channel, known)
     return
   }
   try {
     const kept = await dispatcher.parts.broker.result(session.key, id)
     if (!connection.open) return
-    if (kept !== null) dispatcher.tellText(connection, channel, ackText(dispatcher, channel, id, kept))
+    if (kept !== null) tellAnswer(dispatcher, connection, channel, ackOf(dispatcher, channel, id, kept))
     else if (session.sequence.isOpen(id)) dispatcher.nack(connection, at, resendFrom(id))
     else dispatcher.nack(connection, at, new Refusal('result-expired'))
   } catch (error) {
@@ -172,8 +183,15 @@ async function tellAgain(
   }
 }
 
+/** The ack of a command with that result. */
+export function ackOf(dispatcher: Dispatcher, channel: string, id: number, result: KeptResult): Answer {
+  const text = ackText(dispatcher, channel, id, result)
+  const bare = result.reply === '' ? text : ackText(dispatcher, channel, id, { ...result, reply: '' })
+  return { text, bare }
+}
+
 /** An ack; `reply` is JSON text, empty where there is none. */
-export function ackText(dispatcher: Dispatcher, channel: string, id: number, { reply, position }: KeptResult): string {
+function ackText(dispatcher: Dispatcher, channel: string, id: number, { reply, position }: KeptResult): string {
   const { stored } = dispatcher.parts.broker
   const fields = [
     ...(position === null ? [] : [`"position":${JSON.stringify(position)}`]),

@@ -9,7 +9,10 @@ import { systemFrame } from '../protocol/system.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { history } from './history.ts'
 import type { Inbox } from './inbox.ts'
-import { Refusal } from './refusal.ts'
+import { nackFrame, Refusal } from './refusal.ts'
+
+/** How often an access rule is asked for one join that revocations keep overtaking. */
+const MAX_ASKED = 3
 
 export type RequestFrame = Frame & { readonly channel: string }
 
@@ -54,13 +57,9 @@ function join(
   dispatcher.begin(inbox)
   const subscription = channels.expect(connection, name, 'client')
   subscription.lane.run(async () => {
+    const ask = (): Promise<void> => decide(dispatcher, subscription, access, resolved.params)
     try {
-      await decide(dispatcher, subscription, access, resolved.params)
-      // Ended after the rule had allowed it and before its answer came here.
-      if (subscription.state === 'ended') throw new Refusal('not-joined')
-      // In the turn of the join, so that no two of them take the last place.
-      if (!channels.hasRoom(name)) throw new Refusal('channel-full')
-      await channels.enter(subscription, given ?? connection.cameWith?.position(name) ?? null, ref)
+      await enter(dispatcher, subscription, ask, () => given ?? connection.cameWith?.position(name) ?? null, ref)
     } catch (error) {
       refuseJoin(dispatcher, subscription, ref, error)
     } finally {
@@ -68,6 +67,33 @@ function join(
     }
     await channels.greet(subscription)
   })
+}
+
+/**
+ * Asks and joins; once more where a revocation came between the two.
+ * @throws {Refusal} or what the rule throws; FST_CHANNELS_STORE_FAILED
+ */
+async function enter(
+  dispatcher: Dispatcher,
+  subscription: Subscription,
+  ask: () => Promise<void>,
+  since: () => Position | null,
+  ref: number
+): Promise<void> {
+  const { channels } = dispatcher.parts
+  for (let asked = 0; asked < MAX_ASKED; asked++) {
+    subscription.overtaken = false
+    await ask()
+    // Ended after the rule had allowed it and before its answer came here.
+    if (subscription.state === 'ended') throw new Refusal('not-joined')
+    if (subscription.overtaken) continue
+    // In the turn of the join, so that no two of them take the last place.
+    if (!channels.hasRoom(subscription.name)) throw new Refusal('channel-full')
+    await channels.enter(subscription, since(), ref)
+    if (subscription.admitted) return
+    if (!subscription.overtaken) throw new Refusal('not-joined')
+  }
+  throw new Refusal('forbidden')
 }
 
 export function membershipOf(connection: Connection, name: string): Subscription | undefined {
@@ -165,7 +191,8 @@ function presence(
       dispatcher.nack(connection, at, new Refusal('forbidden', 'The channel has no presence.'))
     else {
       const reply = channel.presence.state()
-      dispatcher.parts.channels.reply(subscription, systemFrame('$ack', { reply, stored: 'none' }, at))
+      const ack = systemFrame('$ack', { reply, stored: 'none' }, at)
+      dispatcher.parts.channels.reply(subscription, ack, nackFrame(new Refusal('not-joined'), at))
     }
   })
 }

@@ -119,6 +119,11 @@ export class Sessions {
     if (connection !== null) closeAs(connection, 'replaced')
   }
 
+  /** Nobody comes back to a session of this user that this node knows. */
+  endOf(userId: string): void {
+    for (const session of [...(this.#byOwner.get(`u:${userId}`) ?? [])]) this.#forget(session)
+  }
+
   close(): void {
     this.#line.clear()
     this.#idle.clear()

@@ -1,10 +1,12 @@
 import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import type { ConnectionKind } from '../connection/connection.ts'
+import type { Connection, ConnectionKind } from '../connection/connection.ts'
+import { Expiry } from '../connection/expiry.ts'
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import type { Resume } from '../connection/resume.ts'
 import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
+import type { Revocations, Ticket } from '../connection/revocations.ts'
 import { WebSocketTransport } from '../connection/websocket.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
@@ -14,6 +16,8 @@ import { closeCode } from '../protocol/close-code.ts'
 import { SUBPROTOCOL } from '../protocol/system.ts'
 import type { RegisteredProfile } from '../register.ts'
 import type { Handshakes, Pending } from './handshakes.ts'
+import type { Identity } from './profile.ts'
+import type { Rechecks } from './recheck.ts'
 
 /** Everything that one handshake works with. */
 export interface HandshakeParts {
@@ -23,6 +27,9 @@ export interface HandshakeParts {
   readonly clock: Clock
   readonly timeoutMs: number
   readonly handshakes: Handshakes
+  readonly revocations: Revocations
+  /** Null where nobody asks again. */
+  readonly rechecks: Rechecks | null
   /** @fastify/websocket's handler of this route: answers 101 and hands the socket to `adopt`, in one turn. */
   readonly shake: () => void
 }
@@ -56,7 +63,8 @@ export class Handshake implements Rendezvous, Pending {
   readonly resume: Resume | null
   /** Rejects with the answer where the handshake must end before the action has; resolves where the client is gone. */
   readonly ended: Promise<void>
-  profile: RegisteredProfile | null = null
+  readonly ticket: Ticket
+  identity: Identity = { profile: null, expiresAt: null }
   logger: Logger
   readonly #parts: HandshakeParts
   readonly #abort = new AbortController()
@@ -65,7 +73,7 @@ export class Handshake implements Rendezvous, Pending {
   #state: 'pending' | 'open' | 'over' = 'pending'
   readonly #end: { resolve: () => void; reject: (error: Error) => void }
   #ws: WebSocket | null = null
-  #connection: { close(code: number, reason: string): void } | null = null
+  #connection: Connection | null = null
 
   /** @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
   constructor(parts: HandshakeParts) {
@@ -78,6 +86,7 @@ export class Handshake implements Rendezvous, Pending {
     this.resume = resumeIn(offered)
     this.logger = request.log as Logger
     handshakes.add(this)
+    this.ticket = parts.revocations.take()
     let end: { resolve: () => void; reject: (error: Error) => void } | undefined
     this.ended = new Promise((resolve, reject) => {
       end = { resolve, reject }
@@ -91,6 +100,10 @@ export class Handshake implements Rendezvous, Pending {
     this.#timer = clock.after(timeoutMs, () => this.refuse(handshakes.refusal('FST_CHANNELS_HANDSHAKE_TIMEOUT', 1)))
     pendingOf.set(request, this)
     if (this.#socket.destroyed) this.#gone()
+  }
+
+  get profile(): RegisteredProfile | null {
+    return this.identity.profile
   }
 
   get signal(): AbortSignal {
@@ -122,8 +135,12 @@ export class Handshake implements Rendezvous, Pending {
     return new WebSocketTransport(this.#ws, this.#socket)
   }
 
-  opened(connection: { close(code: number, reason: string): void }): void {
+  opened(connection: Connection): void {
     this.#connection = connection
+    const { clock, rechecks, request } = this.#parts
+    const expiry = new Expiry(clock, connection)
+    expiry.set(this.identity.expiresAt)
+    if (connection.profile !== null) rechecks?.watch(connection, request, expiry)
   }
 
   adopt(ws: WebSocket): void {
@@ -164,6 +181,7 @@ export class Handshake implements Rendezvous, Pending {
     this.#socket.off('close', this.#gone)
     this.#socket.off('end', this.#gone)
     this.#parts.handshakes.remove(this)
+    this.#parts.revocations.giveBack(this.ticket)
     pendingOf.delete(this.#parts.request)
   }
 }

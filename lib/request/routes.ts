@@ -3,12 +3,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod,
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import { arrange } from '../connection/rendezvous.ts'
 import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
+import type { Revocations } from '../connection/revocations.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
 import { attempt } from '../host-code.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { SUBPROTOCOL } from '../protocol/system.ts'
-import type { RegisteredProfile } from '../register.ts'
 import type { Refusals } from '../stats.ts'
 import type { MarkedAction } from './act.ts'
 import { actionOf } from './act.ts'
@@ -16,6 +16,8 @@ import { adopt, Handshake, offeredIn } from './handshake.ts'
 import type { Handshakes } from './handshakes.ts'
 import type { PageState } from './page-state.ts'
 import { buildPageState } from './page-state.ts'
+import type { Identity } from './profile.ts'
+import type { Rechecks } from './recheck.ts'
 
 /** How an action ended. */
 export interface ActionEvent {
@@ -31,7 +33,9 @@ export interface RouteParts {
   readonly handshakeTimeoutMs: number
   readonly handshakes: Handshakes
   readonly refusals: Refusals
-  readonly loadProfile: (request: FastifyRequest) => RegisteredProfile | null | Promise<RegisteredProfile | null>
+  readonly revocations: Revocations
+  readonly rechecks: Rechecks | null
+  readonly identify: (request: FastifyRequest) => Identity | Promise<Identity>
   readonly allowsOrigin: (request: FastifyRequest) => boolean | Promise<boolean>
   readonly onAction: ((event: ActionEvent) => void) | null
 }
@@ -101,7 +105,7 @@ export class Routes {
       const signal = new AbortController().signal
       const started = routes.#parts.clock.monotonic()
       try {
-        const profile = await routes.#parts.loadProfile(request)
+        const { profile } = await routes.#parts.identify(request)
         const pageState = buildPageState(action.key, request, profile, routes.#parts.clock.wall())
         arrange(pageState, ordinaryRendezvous(action.key, pageState, request.ip, mayUpgrade, signal))
         const result = await action.run(this, pageState, { request, reply, signal })
@@ -131,8 +135,8 @@ export class Routes {
       this.#ours.add(request.raw)
       const fault = faultOf(request)
       if (fault !== null) throw this.#counted(fault)
-      const { clock, handshakes, handshakeTimeoutMs: timeoutMs } = this.#parts
-      handshake = new Handshake({ key: action.key, request, reply, clock, timeoutMs, handshakes, shake })
+      const { handshakeTimeoutMs: timeoutMs, ...parts } = this.#parts
+      handshake = new Handshake({ ...parts, key: action.key, request, reply, timeoutMs, shake })
       const work = this.#act(app, action, request, reply, handshake, started)
       return await Promise.race([work, handshake.ended])
     } catch (error) {
@@ -154,7 +158,7 @@ export class Routes {
   ): Promise<unknown> {
     try {
       if (!(await this.#parts.allowsOrigin(request))) throw this.#counted('FST_CHANNELS_ORIGIN_REFUSED')
-      handshake.profile = await this.#parts.loadProfile(request)
+      handshake.identity = await this.#parts.identify(request)
       handshake.assertPending()
       const pageState = buildPageState(action.key, request, handshake.profile, this.#parts.clock.wall())
       handshake.logger = pageState.logger
@@ -240,6 +244,7 @@ function ordinaryRendezvous(
     signal,
     kind: 'plain',
     resume: null,
+    ticket: null,
     assertPending() {
       if (!mayUpgrade) throw channelsError('FST_CHANNELS_NOT_A_SOCKET_ROUTE', key)
     },

@@ -46,6 +46,7 @@ function build() {
     const connection = await service.open(
       {
         kind: 'channels.v1',
+        ticket: null,
         resume: session === null ? null : new Resume(session, dial, new Map(), false),
         logger,
         profile: { id: user },

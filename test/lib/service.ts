@@ -22,7 +22,14 @@ import { FakeTransport } from '../fixtures/transport.ts'
 
 const noop = (): void => {}
 const logger: Logger = { error: noop, warn: noop, info: noop, debug: noop, child: () => logger }
-const times = { heartbeatMs: 1000, handshakeTimeoutMs: 100, closeGraceMs: 500, sessionMs: 60_000, presenceGraceMs: 0 }
+const times = {
+  heartbeatMs: 1000,
+  handshakeTimeoutMs: 100,
+  closeGraceMs: 500,
+  sessionMs: 60_000,
+  presenceGraceMs: 0,
+  recheckMs: 0
+}
 
 const room = defineChannel('room', { commands: { work: command(Type.String()) } })
 
@@ -58,6 +65,7 @@ function virtual({ limits = {}, hooks = {}, rules = {} }: Setting = {}) {
       {
         kind,
         resume: null,
+        ticket: null,
         logger,
         profile: user === undefined ? null : { id: user },
         ip: '10.0.0.1',
