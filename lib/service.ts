@@ -158,8 +158,13 @@ export class Service {
     const connection = this.#connect(rendezvous, rendezvous.open(), request, opened)
     rendezvous.opened(connection)
     this.#dispatcher.open(connection, opened.session, request.onMessage ?? this.parts.onMessage)
-    if (connection.kind !== 'plain' && !this.sessions.take(opened, connection)) closeAs(connection, 'replaced')
-    else await this.#begin(connection, request, ticket)
+    if (connection.kind === 'plain' || this.sessions.take(opened, connection)) {
+      await this.#begin(connection, request, ticket)
+    } else {
+      closeAs(connection, 'replaced')
+      // Only who listens hears that the link is gone.
+      connection.start()
+    }
     if (!connection.open) throw channelsError('FST_CHANNELS_CONNECTION_CLOSED')
     return connection
   }
