@@ -58,6 +58,25 @@ const ERRORS = {
   ],
   FST_CHANNELS_COOKIE_TOO_BIG: [500, 'The profile makes a cookie of %d bytes; at most %d are allowed'],
 
+  // The store of a broker that keeps its logs on disk: those at boot keep the server from starting.
+  FST_CHANNELS_NO_SQLITE: [
+    500,
+    'No SQLite for the broker (%s): use Node.js 22.13 or later, or `npm install libsql`, or name another installed driver'
+  ],
+  FST_CHANNELS_STORE_LOCKED: [500, 'The store %s is in use: one broker of one process may have it open at a time'],
+  FST_CHANNELS_STORE_DAMAGED: [
+    500,
+    'The store %s is damaged (%s): put a copy in its place, or start once with onDamaged: "new-epoch", which moves it aside and begins anew'
+  ],
+  FST_CHANNELS_STORE_FOREIGN: [500, 'The file %s is a database of something else; give the broker a file of its own'],
+  FST_CHANNELS_STORE_TOO_NEW: [
+    500,
+    'The store %s has format %d; this version of fastify-channels knows formats up to %d'
+  ],
+  FST_CHANNELS_STORE_FAILED: [503, 'The store failed, and nothing of this was kept: %s'],
+  FST_CHANNELS_STORE_BUSY: [503, 'The store is too slow: %d requests of %d bytes wait for it already'],
+  FST_CHANNELS_STORE_CLOSED: [503, 'The store is closed'],
+
   // Answers to a request.
   FST_CHANNELS_UPGRADE_REQUIRED: [426, 'This is a WebSocket endpoint: connect with the WebSocket protocol'],
   FST_CHANNELS_UNKNOWN_SUBPROTOCOL: [400, 'None of the offered subprotocols is known; offer channels.v1 or none'],

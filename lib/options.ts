@@ -195,6 +195,7 @@ function expectation(schema: TSchema): string {
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
   if (typeof schema.pattern === 'string') return 'a path that begins with /'
   if (minimum !== undefined) return `an integer from ${minimum} to ${maximum}`
+  if (schema.const !== undefined) return JSON.stringify(schema.const)
   if (schema.anyOf !== undefined) return (schema.anyOf as TSchema[]).map(expectation).join(' or ')
   return `${schema[Kind]}`.toLowerCase()
 }

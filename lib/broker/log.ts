@@ -1,5 +1,4 @@
 import type { GapReason, Position } from '../protocol/position.ts'
-import { samePosition } from '../protocol/position.ts'
 import type { Entry, LogPolicy, Publication, ReadFrom, ReadLimits, ReadResult } from './broker.ts'
 
 interface Kept extends Entry {
@@ -53,9 +52,13 @@ export class Log {
     }
   }
 
-  /** Keeps nothing; what it was is still known. */
-  empty(): void {
-    for (let oldest = this.#kept[this.#first]; oldest; oldest = this.#kept[this.#first]) this.#drop(oldest)
+  /** Drops the oldest until no more than so many bytes are left, or the newest alone; with 0 that goes too. */
+  shrink(bytes: number): void {
+    for (let oldest = this.#kept[this.#first]; oldest; oldest = this.#kept[this.#first]) {
+      const isNewest = oldest.offset === this.#head.offset
+      if (bytes > 0 && (isNewest || this.bytes <= bytes)) return
+      this.#drop(oldest)
+    }
   }
 
   #drop(oldest: Kept): void {
@@ -107,12 +110,11 @@ export class Log {
     return index
   }
 
-  #lost(position: Position): GapReason | null {
-    const { epoch, offset } = position
+  #lost({ epoch, offset, tag }: Position): GapReason | null {
     if (epoch !== this.epoch) return 'epoch-lost'
     if (offset > this.#head.offset) return 'rewound'
     if (offset < this.#base.offset) return 'trimmed'
     const there = offset === this.#base.offset ? this.#base : this.#kept[this.#indexOf(offset)]!
-    return samePosition({ ...position, tag: there.tag }, position) ? null : 'rewound'
+    return there.tag === tag ? null : 'rewound'
   }
 }

@@ -1,4 +1,3 @@
-import { Type } from '@sinclair/typebox'
 import { assertKeys } from '../options.ts'
 import type { Clock } from '../protocol/clock.ts'
 import type { Position } from '../protocol/position.ts'
@@ -18,6 +17,9 @@ import type {
   Receiver,
   SessionRecord
 } from './broker.ts'
+import { newEpoch, newTag } from './chance.ts'
+import { bound, withDefaults } from './defaults.ts'
+import { Deliveries } from './deliveries.ts'
 import { Log } from './log.ts'
 import { SessionStore } from './session-store.ts'
 
@@ -25,51 +27,67 @@ import { SessionStore } from './session-store.ts'
 export interface MemoryOptions {
   /** Logs whose head is remembered; the one that was used least recently is forgotten. Default 100,000; at least 1. */
   readonly channels?: number
-  /** Bytes of publications in all logs; the least recently used are emptied, which a reader is told. Default 268,435,456. */
+  /** Bytes of publications in all logs; the least recently used are emptied, which a reader is told. Default 268,435,456; at least 1. */
   readonly bytes?: number
   /** Sessions whose results are kept; the one that committed least recently is forgotten. Default 100,000; at least 1. */
   readonly sessions?: number
+  /** Results of commands in all sessions; above it those of the session that committed least recently go. Default 1,000,000; at least 1. */
+  readonly results?: number
+  /** Characters of the replies in those results. Default 67,108,864; at least 1. */
+  readonly replies?: number
 }
 
-export const MEMORY_DEFAULTS = Object.freeze({ channels: 100_000, bytes: 268_435_456, sessions: 100_000 })
+export const MEMORY_DEFAULTS = Object.freeze({
+  channels: 100_000,
+  bytes: 268_435_456,
+  sessions: 100_000,
+  results: 1_000_000,
+  replies: 67_108_864
+})
 
-const TAG_BYTES = 6
-const EPOCH_BYTES = 9
-
-const count = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
-const OPTIONS = { channels: count, bytes: count, sessions: count }
+const OPTIONS = { channels: bound, bytes: bound, sessions: bound, results: bound, replies: bound }
 
 /** What a memory broker holds. Several brokers over one are nodes of one cluster; one that outlives its broker is a disk. */
 export class MemoryStore {
   readonly sessions: SessionStore
   readonly brokers = new Set<MemoryBroker>()
+  readonly deliveries = new Deliveries((channel, entry, epoch) => {
+    for (const broker of this.brokers) broker.deliver(channel, entry, epoch)
+  })
   readonly #options: Required<MemoryOptions>
   /** In the order of use, the least recent first. */
   readonly #logs = new Map<string, Log>()
+  /** Those of them that hold entries, in the same order: the empty ones are not gone through for room. */
+  readonly #holding = new Set<Log>()
   #bytes = 0
   #epoch: string | null = null
 
   /** @throws FST_CHANNELS_UNKNOWN_OPTION, FST_CHANNELS_INVALID_OPTION */
   constructor(options: MemoryOptions = {}) {
     assertKeys('memory.', options, OPTIONS)
-    this.#options = { ...MEMORY_DEFAULTS, ...options }
-    this.sessions = new SessionStore(this.#options.sessions)
+    this.#options = withDefaults(MEMORY_DEFAULTS, options)
+    this.sessions = new SessionStore(this.#options)
   }
 
   append(publication: Publication, clock: Clock): { entry: Entry; epoch: string } {
     const log = this.log(publication.channel, clock)
-    this.#bytes -= log.bytes
-    const entry = log.append(publication, base64url(clock.randomBytes(TAG_BYTES)), clock.monotonic())
-    this.#bytes += log.bytes
-    if (this.#bytes > this.#options.bytes) this.#emptyOthers(log)
+    const entry = this.#counted(log, () => log.append(publication, newTag(clock), clock.monotonic()))
+    if (this.#bytes > this.#options.bytes) this.#makeRoom(log)
     return { entry, epoch: log.epoch }
   }
 
   read(channel: string, from: ReadFrom, limits: ReadLimits, clock: Clock): ReadResult {
     const log = this.log(channel, clock)
-    this.#bytes -= log.bytes
-    const result = log.read(from, limits, clock.monotonic())
-    this.#bytes += log.bytes
+    return this.#counted(log, () => log.read(from, limits, clock.monotonic()))
+  }
+
+  /** Does what changes how much a log holds. */
+  #counted<T>(log: Log, task: () => T): T {
+    const before = log.bytes
+    const result = task()
+    this.#bytes += log.bytes - before
+    this.#holding.delete(log)
+    if (log.bytes > 0) this.#holding.add(log)
     return result
   }
 
@@ -77,7 +95,7 @@ export class MemoryStore {
   log(channel: string, clock: Clock): Log {
     let log = this.#logs.get(channel)
     if (log === undefined) {
-      this.#epoch ??= base64url(clock.randomBytes(EPOCH_BYTES))
+      this.#epoch ??= newEpoch(clock)
       log = new Log(this.#epoch)
     } else this.#logs.delete(channel)
     this.#logs.set(channel, log)
@@ -85,19 +103,25 @@ export class MemoryStore {
     return log
   }
 
-  /** Whatever is written there next must not be taken for what was: logs that are new from now on have another epoch. */
   #forgetOldest(clock: Clock): void {
     const [[channel, log]] = this.#logs as unknown as [[string, Log]]
     this.#bytes -= log.bytes
+    this.#holding.delete(log)
     this.#logs.delete(channel)
-    this.#epoch = base64url(clock.randomBytes(EPOCH_BYTES))
+    // Whatever is written there next must not be taken for what was: logs that are new from now on have another epoch.
+    // One that was never written to leaves nothing that could be mistaken.
+    if (log.head.offset > 0) this.#epoch = newEpoch(clock)
   }
 
-  #emptyOthers(kept: Log): void {
-    for (const log of this.#logs.values()) {
-      if (this.#bytes <= this.#options.bytes || log === kept) return
+  #makeRoom(kept: Log): void {
+    const { bytes } = this.#options
+    for (const log of this.#holding) {
+      if (this.#bytes <= bytes) return
+      // The last one is that which was just written to, and keeps what fits, and the newest in any case.
       this.#bytes -= log.bytes
-      log.empty()
+      log.shrink(log === kept ? bytes : 0)
+      this.#bytes += log.bytes
+      if (log !== kept) this.#holding.delete(log)
     }
   }
 }
@@ -119,17 +143,22 @@ export class MemoryBroker implements Broker {
 
   commit({ publications, command }: Commit): Committed {
     const { clock } = this.#context
-    const { sessions, brokers } = this.#store
+    const { sessions, deliveries } = this.#store
     const refusal = command === null ? null : sessions.refusal(command)
     if (refusal !== null) return refusal
-    const appended = publications.map(publication => this.#store.append(publication, clock))
-    const positions = appended.map(({ entry: { offset, tag }, epoch }): Position => ({ epoch, offset, tag }))
+    const positions = publications.map((publication): Position => {
+      const { entry, epoch } = this.#store.append(publication, clock)
+      deliveries.add(publication.channel, entry, epoch)
+      return { epoch, offset: entry.offset, tag: entry.tag }
+    })
     if (command !== null) sessions.record(command, positions.at(-1) ?? null, clock.monotonic())
     // Only now: whoever hears of an entry may commit the next.
-    publications.forEach(({ channel }, i) => {
-      for (const broker of brokers) broker.#receivers.get(channel)?.(appended[i]!.entry, appended[i]!.epoch)
-    })
+    deliveries.run()
     return { kind: 'stored', positions }
+  }
+
+  deliver(channel: string, entry: Entry, epoch: string): void {
+    this.#receivers.get(channel)?.(entry, epoch)
   }
 
   subscribe(channel: string, receiver: Receiver): Position {
@@ -179,8 +208,4 @@ export class MemoryBroker implements Broker {
 export function memory(options: MemoryOptions = {}): BrokerFactory {
   const store = new MemoryStore(options)
   return context => new MemoryBroker(context, store)
-}
-
-function base64url(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('base64url')
 }

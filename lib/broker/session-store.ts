@@ -10,21 +10,41 @@ interface Session {
   fence: number
   highest: number
   holes: readonly number[]
+  /** In the order of their commits, the oldest first. */
   readonly results: Map<number, Result>
+  /** Of the replies in them. */
   characters: number
+  usedAt: number
+}
+
+/** How much a session store may hold in all. */
+export interface SessionBounds {
+  readonly sessions: number
+  readonly results: number
+  /** Characters of the replies in the results. */
+  readonly replies: number
 }
 
 /** The sessions of a store in memory, each with the results that a resend may still ask for. */
 export class SessionStore {
+  readonly #bounds: SessionBounds
+  /** In the order of their last commit, the least recent first. */
   readonly #sessions = new Map<string, Session>()
-  readonly #maxSessions: number
+  /** Those of them that hold results, in the same order. */
+  readonly #holding = new Set<Session>()
+  #results = 0
+  #characters = 0
 
-  constructor(maxSessions: number) {
-    this.#maxSessions = maxSessions
+  constructor(bounds: SessionBounds) {
+    this.#bounds = bounds
   }
 
   get size(): number {
     return this.#sessions.size
+  }
+
+  get results(): number {
+    return this.#results
   }
 
   open(key: string, fence: number): SessionRecord | null {
@@ -36,7 +56,10 @@ export class SessionStore {
   }
 
   end(key: string, fence: number): void {
-    if ((this.#sessions.get(key)?.fence ?? Number.POSITIVE_INFINITY) <= fence) this.#sessions.delete(key)
+    const session = this.#sessions.get(key)
+    if (session === undefined || fence < session.fence) return
+    this.#empty(session)
+    this.#sessions.delete(key)
   }
 
   result(key: string, id: number): KeptResult | null {
@@ -55,27 +78,59 @@ export class SessionStore {
   }
 
   record({ session: key, fence, id, progress, reply }: CommandRecord, position: Position | null, now: number): void {
-    const known = this.#sessions.get(key)
-    const session = known ?? { fence, highest: 0, holes: [], results: new Map<number, Result>(), characters: 0 }
+    const session = this.#sessions.get(key) ?? newSession()
     session.fence = Math.max(session.fence, fence)
     session.highest = progress.highest
     session.holes = progress.holes
+    session.usedAt = now
     session.results.set(id, { reply, position, at: now })
     session.characters += reply.length
-    prune(session, now)
+    this.#results++
+    this.#characters += reply.length
     // The one that was used last is the last to go.
-    if (known !== undefined) this.#sessions.delete(key)
+    this.#sessions.delete(key)
     this.#sessions.set(key, session)
-    const [oldest] = this.#sessions.keys()
-    if (this.#sessions.size > this.#maxSessions) this.#sessions.delete(oldest!)
+    this.#holding.delete(session)
+    this.#holding.add(session)
+    this.#prune(session, now)
+    this.#purge(session, now)
+  }
+
+  #prune(session: Session, now: number): void {
+    for (const [id, { at, reply }] of session.results) {
+      const old = now - at > RESULT_AGE_MS || id <= session.highest - RESULT_IDS
+      // The newest has no newer ones that could push it out.
+      if (!old && (session.characters <= RESULT_CHARACTERS || session.results.size === 1)) return
+      session.results.delete(id)
+      session.characters -= reply.length
+      this.#results--
+      this.#characters -= reply.length
+    }
+  }
+
+  /** Sessions that commit nothing any more hold nothing for ever: their results go when they are old, or for want of room. */
+  #purge(kept: Session, now: number): void {
+    const { sessions, results, replies } = this.#bounds
+    for (const session of this.#holding) {
+      const over = this.#results > results || this.#characters > replies
+      if (session === kept || (!over && now - session.usedAt <= RESULT_AGE_MS)) break
+      this.#empty(session)
+    }
+    if (this.#sessions.size <= sessions) return
+    const [[key, oldest]] = this.#sessions as unknown as [[string, Session]]
+    this.#empty(oldest)
+    this.#sessions.delete(key)
+  }
+
+  #empty(session: Session): void {
+    this.#results -= session.results.size
+    this.#characters -= session.characters
+    session.results.clear()
+    session.characters = 0
+    this.#holding.delete(session)
   }
 }
 
-function prune(session: Session, now: number): void {
-  for (const [id, { at, reply }] of session.results) {
-    const old = now - at > RESULT_AGE_MS || id <= session.highest - RESULT_IDS
-    if (!old && session.characters <= RESULT_CHARACTERS) return
-    session.results.delete(id)
-    session.characters -= reply.length
-  }
+function newSession(): Session {
+  return { fence: 0, highest: 0, holes: [], results: new Map(), characters: 0, usedAt: 0 }
 }

@@ -1,0 +1,17 @@
+import type { Clock } from '../protocol/clock.ts'
+
+const TAG_BYTES = 6
+const EPOCH_BYTES = 9
+
+/** 48 random bits, which no other entry at the same place of the same log has. */
+export function newTag(clock: Clock): string {
+  return base64url(clock.randomBytes(TAG_BYTES))
+}
+
+export function newEpoch(clock: Clock): string {
+  return base64url(clock.randomBytes(EPOCH_BYTES))
+}
+
+function base64url(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
+}

@@ -1,0 +1,96 @@
+import { existsSync, renameSync } from 'node:fs'
+import type { Database, Driver } from './driver.ts'
+import { APPLICATION_ID, FORMAT, SCHEMA } from './schema.ts'
+import { openingError, StoreError } from './store-error.ts'
+
+export interface FileOptions {
+  readonly path: string
+  /** What becomes of a damaged file: the broker does not start, or the file is moved aside. */
+  readonly onDamaged: 'refuse' | 'new-epoch'
+  /** The epoch of a file that is made anew. */
+  readonly epoch: string
+  /** The wall clock when it is opened. */
+  readonly now: number
+}
+
+export interface OpenFile {
+  readonly database: Database
+  readonly epoch: string
+  /** Where a damaged file was moved. */
+  readonly movedTo: string | null
+}
+
+/** What SQLite keeps beside the file, with it. */
+const PARTS = ['', '-wal', '-shm'] as const
+
+/**
+ * The lock is SQLite's own, taken for as long as the file is open, and the kernel's to give back when the process dies.
+ * A commit that returned is on the disk (`synchronous`). The log of changes is brought over every 16 MiB: what is not
+ * needed for durability costs least when it is rare.
+ */
+const PRAGMAS = `
+PRAGMA busy_timeout = 0;
+PRAGMA synchronous = FULL;
+PRAGMA wal_autocheckpoint = 4096;
+PRAGMA journal_size_limit = 67108864;
+PRAGMA temp_store = MEMORY;
+PRAGMA cache_size = -16384;
+`
+
+/** @throws FST_CHANNELS_STORE_LOCKED, _DAMAGED, _FOREIGN, _TOO_NEW, _FAILED */
+export function openFile(driver: Driver, options: FileOptions): OpenFile {
+  try {
+    return { ...attempt(driver, options), movedTo: null }
+  } catch (error) {
+    const damaged = error instanceof StoreError && error.code === 'FST_CHANNELS_STORE_DAMAGED'
+    if (!damaged || options.onDamaged === 'refuse') throw error
+  }
+  const movedTo = `${options.path}.damaged-${options.now}`
+  try {
+    for (const part of PARTS) if (existsSync(options.path + part)) renameSync(options.path + part, movedTo + part)
+  } catch (error) {
+    throw openingError(error, options.path)
+  }
+  return { ...attempt(driver, options), movedTo }
+}
+
+function attempt(driver: Driver, options: FileOptions): { database: Database; epoch: string } {
+  let database: Database | null = null
+  try {
+    database = driver.open(options.path)
+    return { database, epoch: prepare(database, options) }
+  } catch (error) {
+    database?.close()
+    throw openingError(error, options.path)
+  }
+}
+
+/** Locks the file, looks whether it is ours and sound, makes it ours where it is new, and tells its epoch. */
+function prepare(database: Database, { path, epoch }: FileOptions): string {
+  const ask = (sql: string) => Object.values(database.prepare(sql).get() as object)[0] as string | number
+  database.exec('PRAGMA busy_timeout = 0')
+  // Before anything reads the file: then SQLite keeps its index of the log in memory and needs no shared one.
+  ask('PRAGMA locking_mode = EXCLUSIVE')
+
+  // Whose it is comes first: nothing is changed in the file of somebody else.
+  const owner = ask('PRAGMA application_id')
+  const isNew = owner === 0 && ask('SELECT COUNT(*) FROM sqlite_schema') === 0
+  if (!isNew && owner !== APPLICATION_ID) throw new StoreError('FST_CHANNELS_STORE_FOREIGN', [path])
+  const format = ask('PRAGMA user_version') as number
+  if (format > FORMAT) throw new StoreError('FST_CHANNELS_STORE_TOO_NEW', [path, format, FORMAT])
+
+  const mode = ask('PRAGMA journal_mode = WAL')
+  if (mode !== 'wal') throw new StoreError('FST_CHANNELS_STORE_FAILED', [`${path}: its journal mode stays ${mode}`])
+  database.exec(PRAGMAS)
+  const sound = ask('PRAGMA quick_check(1)')
+  if (sound !== 'ok') throw new StoreError('FST_CHANNELS_STORE_DAMAGED', [path, sound])
+
+  database.exec('BEGIN EXCLUSIVE')
+  if (isNew) {
+    database.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${FORMAT}; ${SCHEMA}`)
+    database.prepare('INSERT INTO meta (epoch) VALUES (?)').run(epoch)
+  }
+  const kept = ask('SELECT epoch FROM meta') as string
+  database.exec('COMMIT')
+  return kept
+}

@@ -1,0 +1,49 @@
+import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads'
+import { type DriverName, loadDriver } from './driver.ts'
+import type { Batch, Moment, Request } from './request.ts'
+import { Store, type StoreOptions } from './store.ts'
+import { type Failure, toFailure } from './store-error.ts'
+
+export interface ServeOptions {
+  readonly driver: DriverName | 'auto'
+  readonly store: StoreOptions
+  readonly moment: Moment
+}
+
+/** The first thing that is told. */
+export type Opening = { readonly driver: string; readonly movedTo: string | null } | { readonly failure: Failure }
+
+/** Ends the thread once everything that was asked before is answered. */
+export const CLOSE = ''
+
+/** Opens a file and answers what comes through the port: whatever came while the disk was written to is the next group. */
+export async function serve(
+  port: MessagePort,
+  { driver: wanted, store: options, moment }: ServeOptions
+): Promise<void> {
+  let store: Store
+  try {
+    const driver = await loadDriver(wanted)
+    store = new Store(driver, options, moment)
+    port.postMessage({ driver: driver.name, movedTo: store.movedTo } satisfies Opening)
+  } catch (error) {
+    port.postMessage({ failure: toFailure(error) } satisfies Opening)
+    port.close()
+    return
+  }
+  port.on('message', (first: string) => {
+    const requests: Request[] = []
+    let at = moment
+    let text: string | undefined = first
+    for (; text !== undefined && text !== CLOSE; text = receiveMessageOnPort(port)?.message) {
+      // JSON is cheaper than a structured clone of many small objects, in both directions.
+      const batch = JSON.parse(text) as Batch
+      at = batch
+      for (const request of batch.requests) requests.push(request)
+    }
+    if (requests.length > 0) port.postMessage(JSON.stringify(store.run(requests, at)))
+    if (text !== CLOSE) return
+    store.close()
+    port.close()
+  })
+}

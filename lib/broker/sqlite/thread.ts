@@ -1,0 +1,152 @@
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { channelsError } from '../../errors.ts'
+import type { Clock } from '../../protocol/clock.ts'
+import type { Asked, Link } from './link.ts'
+import type { Batch, Moment, Reply, Request } from './request.ts'
+import { CLOSE, type Opening, type ServeOptions } from './serve.ts'
+import { type Failure, fromFailure } from './store-error.ts'
+
+/** The same file from the sources and from the build, where it has another extension. */
+const WORKER = new URL(`./worker${extname(import.meta.url)}`, import.meta.url)
+
+export interface ThreadOptions {
+  readonly clock: Clock
+  readonly moment: () => Moment
+  readonly serve: Omit<ServeOptions, 'moment'>
+  /** What may wait for the store. */
+  readonly queue: { readonly requests: number; readonly bytes: number }
+}
+
+/** What was opened. */
+export type Opened = Exclude<Opening, { failure: Failure }>
+
+interface Waiting extends Asked {
+  readonly bytes: number
+}
+
+/**
+ * A store in a thread of its own, since drivers of SQLite block until the disk has written. What is asked in one turn goes
+ * there as one message. A thread that died is started again by the next request.
+ */
+export class ThreadLink implements Link {
+  readonly #options: ThreadOptions
+  #worker: Worker | null = null
+  /** Sent and not answered, in order, and then what this turn has brought. */
+  #waiting: Waiting[] = []
+  #sent = 0
+  #bytes = 0
+  #flushes = false
+  #closed = false
+
+  constructor(options: ThreadOptions) {
+    this.#options = options
+  }
+
+  /** @throws FST_CHANNELS_NO_SQLITE, FST_CHANNELS_STORE_… */
+  open(): Promise<Opened> {
+    return new Promise((resolve, reject) => this.#start(resolve, reject))
+  }
+
+  #start(opened: (opened: Opened) => void, refused: (error: Error) => void): Worker {
+    const workerData: ServeOptions = { ...this.#options.serve, moment: this.#options.moment() }
+    const worker = new Worker(WORKER, { workerData, name: 'fastify-channels-sqlite' })
+    this.#worker = worker
+    // Of a thread that could not open its file the refusal says more than that it has ended.
+    let reason: Error = channelsError('FST_CHANNELS_STORE_FAILED', 'its thread has ended')
+    worker.once('message', (opening: Opening) => {
+      if ('failure' in opening) {
+        reason = fromFailure(opening.failure)
+        return
+      }
+      opened(opening)
+      worker.on('message', (text: string) => this.#answered(JSON.parse(text) as Reply[]))
+      this.#rest()
+    })
+    worker.once('error', error => {
+      reason = channelsError('FST_CHANNELS_STORE_FAILED', error.message)
+    })
+    worker.once('exit', () => {
+      refused(reason)
+      if (this.#worker === worker) this.#worker = null
+      this.#failSent(reason)
+    })
+    return worker
+  }
+
+  ask(asked: Asked): void {
+    const refusal = this.#refusal()
+    if (refusal !== null) {
+      asked.fail(refusal)
+      return
+    }
+    const bytes = weight(asked.request)
+    this.#bytes += bytes
+    this.#waiting.push({ ...asked, bytes })
+    if (this.#flushes) return
+    this.#flushes = true
+    this.#options.clock.soon(() => this.#flush())
+  }
+
+  #refusal(): Error | null {
+    const { requests, bytes } = this.#options.queue
+    if (this.#closed) return channelsError('FST_CHANNELS_STORE_CLOSED')
+    if (this.#waiting.length < requests && this.#bytes < bytes) return null
+    return channelsError('FST_CHANNELS_STORE_BUSY', this.#waiting.length, this.#bytes)
+  }
+
+  #flush(): void {
+    this.#flushes = false
+    if (this.#sent === this.#waiting.length) return
+    const worker = this.#worker ?? this.#start(ignore, ignore)
+    // Whoever waits for an answer keeps the process alive, and nobody else does.
+    worker.ref()
+    const requests = this.#waiting.slice(this.#sent).map(({ request }) => request)
+    this.#sent = this.#waiting.length
+    worker.postMessage(JSON.stringify({ ...this.#options.moment(), requests } satisfies Batch))
+  }
+
+  #answered(replies: readonly Reply[]): void {
+    const asked = this.#take(replies.length)
+    // What was committed is delivered before anybody who asked in the same group is told of a head.
+    for (const [i, { request, reply }] of asked.entries()) if (request[0] === 'commit') reply(replies[i]!)
+    for (const [i, { request, reply }] of asked.entries()) if (request[0] !== 'commit') reply(replies[i]!)
+    this.#rest()
+  }
+
+  #take(count: number): Waiting[] {
+    const taken = this.#waiting.splice(0, count)
+    this.#sent -= count
+    for (const { bytes } of taken) this.#bytes -= bytes
+    return taken
+  }
+
+  #failSent(reason: Error): void {
+    for (const { fail } of this.#take(this.#sent)) fail(reason)
+  }
+
+  #rest(): void {
+    if (this.#waiting.length === 0) this.#worker?.unref()
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#flush()
+    const worker = this.#worker
+    if (worker === null) return
+    worker.ref()
+    const ended = once(worker, 'exit')
+    worker.postMessage(CLOSE)
+    await ended
+  }
+}
+
+function ignore(): void {}
+
+/** Of what a request holds, in characters of its text. */
+function weight(request: Request): number {
+  if (request[0] !== 'commit') return 0
+  const { publications, command } = request[1]
+  return publications.reduce((sum, { text }) => sum + text.length, command?.reply.length ?? 0)
+}
