@@ -11,7 +11,7 @@ import type { Moment } from './sqlite/request.ts'
 import { SqliteBroker } from './sqlite/sqlite-broker.ts'
 import { Store, type StoreOptions } from './sqlite/store.ts'
 import { fromFailure, toFailure } from './sqlite/store-error.ts'
-import { ThreadLink } from './sqlite/thread.ts'
+import { type Opened, ThreadLink, type ThreadOptions } from './sqlite/thread.ts'
 
 export interface SqliteOptions {
   /** The file, made where there is none; one broker of one process has it at a time. Two more of that name lie beside it. */
@@ -81,38 +81,42 @@ export function sqlite(options: SqliteOptions): BrokerFactory {
   if (options.path === undefined) {
     throw channelsError('FST_CHANNELS_INVALID_OPTION', 'sqlite.path', 'string', shown(options.path))
   }
-  const all = withDefaults(SQLITE_DEFAULTS, options)
-  return context => openBroker(context, all as Settled, loadDriver)
+  return context => openSqlite(context, options)
 }
 
-type Settled = Required<SqliteOptions>
+/** What a test puts in the place of the real driver or thread. */
+export interface SqliteParts {
+  readonly load?: typeof loadDriver
+  readonly start?: ThreadOptions['start']
+}
 
-/** A test may load a driver of its own, which needs no thread. */
-export async function openBroker(context: BrokerContext, options: Settled, load: typeof loadDriver): Promise<Broker> {
+/** @throws FST_CHANNELS_NO_SQLITE, FST_CHANNELS_STORE_… */
+export async function openSqlite(
+  context: BrokerContext,
+  options: SqliteOptions,
+  parts: SqliteParts = {}
+): Promise<Broker> {
   const { clock, logger } = context
-  const { path, onDamaged, driver, queuedRequests, queuedBytes } = options
-  const { channels, bytes, sessions, results, replies } = options
-  const store: StoreOptions = {
-    path: resolve(path),
-    onDamaged,
-    bounds: { channels, bytes, sessions, results, replies }
-  }
+  const { path, driver, worker, onDamaged, queuedRequests, queuedBytes, ...bounds } = withDefaults(
+    SQLITE_DEFAULTS,
+    options
+  )
+  const store: StoreOptions = { path: resolve(path), onDamaged, bounds }
   const moment = (): Moment => ({ now: clock.wall(), chance: newEpoch(clock) })
-  const told = (name: string, movedTo: string | null) => {
+  const told = ({ driver, movedTo }: Opened) => {
     if (movedTo !== null) logger.warn({ path, movedTo }, 'the store was damaged, and begins anew')
-    logger.info({ path, driver: name }, 'the store is open')
+    logger.info({ path, driver }, 'the store is open')
   }
-  if (options.worker) {
+  if (worker) {
     const queue = { requests: queuedRequests, bytes: queuedBytes }
-    const link = new ThreadLink({ clock, moment, serve: { driver, store }, queue })
-    const opened = await link.open()
-    told(opened.driver, opened.movedTo)
+    const link = new ThreadLink({ clock, moment, serve: { driver, store }, queue, start: parts.start })
+    told(await link.open())
     return new SqliteBroker(context, link)
   }
   try {
-    const loaded = await load(driver)
+    const loaded = await (parts.load ?? loadDriver)(driver)
     const here = new Store(loaded, store, moment())
-    told(loaded.name, here.movedTo)
+    told({ driver: loaded.name, movedTo: here.movedTo })
     return new SqliteBroker(context, new DirectLink(here, moment))
   } catch (error) {
     throw fromFailure(toFailure(error))

@@ -354,7 +354,7 @@ const subscriptions: Tests = {
     for (const [i, tape] of tapes.entries()) {
       const head = heads[i]!
       const [now] = await broker.heads([`c${i + 1}`])
-      await tape.reaches(now!)
+      if (now!.offset > head.offset) await tape.reaches(now!)
       checkChain(tape.entries, head.offset + 1, head.tag)
       assert.equal(head.offset + tape.entries.length, 10)
     }
@@ -719,7 +719,7 @@ class Tape {
   }
 
   async reaches({ offset }: Position): Promise<void> {
-    await until(() => (this.entries.at(-1)?.offset ?? 0) >= offset || offset === 0)
+    await until(() => (this.entries.at(-1)?.offset ?? 0) >= offset)
   }
 }
 

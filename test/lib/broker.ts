@@ -1,7 +1,7 @@
 import t from 'tap'
 import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
-import { type SqliteOptions, sqlite } from '../../lib/broker/sqlite.ts'
-import { openFixtureFile, silent, testClock } from '../fixtures/broker.ts'
+import { openSqlite, type SqliteParts } from '../../lib/broker/sqlite.ts'
+import { FaultyDriver, openFixtureFile, portThread, silent, testClock } from '../fixtures/broker.ts'
 import { type BrokerFixture, brokerConformance } from '../kit/conformance.ts'
 
 brokerConformance(t, 'memory', (): BrokerFixture => {
@@ -16,17 +16,23 @@ brokerConformance(t, 'memory', (): BrokerFixture => {
   }
 })
 
-for (const worker of [false, true]) {
-  brokerConformance(t, worker ? 'sqlite' : 'sqlite in this thread', () => sqliteFixture({ worker }))
+const parts: Record<string, (faulty: FaultyDriver) => SqliteParts & { worker: boolean }> = {
+  'sqlite in this thread': ({ load }) => ({ worker: false, load }),
+  'sqlite behind a port': ({ load }) => ({ worker: true, start: data => portThread(data, load) })
 }
 
-async function sqliteFixture(options: Omit<SqliteOptions, 'path'>): Promise<BrokerFixture> {
-  const { path, remove } = openFixtureFile()
-  const { clock, advance } = testClock()
-  return {
-    durable: true,
-    advance,
-    open: (onControl = () => {}) => sqlite({ path, ...options })({ clock, logger: silent, onControl }),
-    end: remove
-  }
+for (const [name, make] of Object.entries(parts)) {
+  brokerConformance(t, name, (): BrokerFixture => {
+    const { path, remove } = openFixtureFile()
+    const { clock, advance } = testClock()
+    const faulty = new FaultyDriver()
+    const { worker, ...rest } = make(faulty)
+    return {
+      durable: true,
+      advance,
+      open: (onControl = () => {}) => openSqlite({ clock, logger: silent, onControl }, { path, worker }, rest),
+      failNext: () => faulty.failNext(/COMMIT/),
+      end: remove
+    }
+  })
 }

@@ -60,8 +60,11 @@ function attempt(driver: Driver, options: FileOptions): { database: Database; ep
     database = driver.open(options.path)
     return { database, epoch: prepare(database, options) }
   } catch (error) {
-    database?.close()
-    throw openingError(error, options.path)
+    const refusal = openingError(error, options.path)
+    const isOurs = !['FST_CHANNELS_STORE_FOREIGN', 'FST_CHANNELS_STORE_TOO_NEW'].includes(refusal.code)
+    if (isOurs) closeFile(database)
+    else database?.close()
+    throw refusal
   }
 }
 
@@ -93,4 +96,18 @@ function prepare(database: Database, { path, epoch }: FileOptions): string {
   const kept = ask('SELECT epoch FROM meta') as string
   database.exec('COMMIT')
   return kept
+}
+
+/**
+ * Gives the file back. A driver may hold on to it for as long as a statement of it is not collected (libsql does, its
+ * issue 228); so the lock is given up before.
+ */
+export function closeFile(database: Database | null): void {
+  try {
+    // An exclusive lock is kept for as long as there is a log of changes.
+    database?.exec('PRAGMA journal_mode = DELETE; PRAGMA locking_mode = NORMAL; SELECT COUNT(*) FROM sqlite_schema')
+  } catch {
+    // On a full or broken disk the driver's own way has to do; the log is read at the next opening.
+  }
+  database?.close()
 }

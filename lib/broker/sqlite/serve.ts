@@ -19,11 +19,12 @@ export const CLOSE = ''
 /** Opens a file and answers what comes through the port: whatever came while the disk was written to is the next group. */
 export async function serve(
   port: MessagePort,
-  { driver: wanted, store: options, moment }: ServeOptions
+  { driver: wanted, store: options, moment }: ServeOptions,
+  load = loadDriver
 ): Promise<void> {
   let store: Store
   try {
-    const driver = await loadDriver(wanted)
+    const driver = await load(wanted)
     store = new Store(driver, options, moment)
     port.postMessage({ driver: driver.name, movedTo: store.movedTo } satisfies Opening)
   } catch (error) {

@@ -1,6 +1,6 @@
 import type { Commit } from '../broker.ts'
 import type { Driver } from './driver.ts'
-import { type FileOptions, openFile } from './file.ts'
+import { closeFile, type FileOptions, openFile } from './file.ts'
 import { position } from './log-head.ts'
 import { LogReader } from './log-reader.ts'
 import { LogTable } from './log-table.ts'
@@ -62,7 +62,7 @@ export class Store {
       begin: () => void database.exec('BEGIN IMMEDIATE'),
       commit: () => void database.exec('COMMIT'),
       rollback: () => void database.exec('ROLLBACK'),
-      close: () => void database.close()
+      close: () => closeFile(database)
     }
     return { opened, movedTo }
   }

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { channelsError } from '../../errors.ts'
@@ -11,12 +10,23 @@ import { type Failure, fromFailure } from './store-error.ts'
 /** The same file from the sources and from the build, where it has another extension. */
 const WORKER = new URL(`./worker${extname(import.meta.url)}`, import.meta.url)
 
+/** The part of a worker that is used here. */
+export interface Thread {
+  postMessage(text: string): void
+  on(event: 'message', listener: (message: any) => void): unknown
+  once(event: 'message' | 'error' | 'exit', listener: (value: any) => void): unknown
+  ref(): void
+  unref(): void
+}
+
 export interface ThreadOptions {
   readonly clock: Clock
   readonly moment: () => Moment
   readonly serve: Omit<ServeOptions, 'moment'>
   /** What may wait for the store. */
   readonly queue: { readonly requests: number; readonly bytes: number }
+  /** Starts a thread, by default a real one. */
+  readonly start: ((workerData: ServeOptions) => Thread) | undefined
 }
 
 /** What was opened. */
@@ -32,7 +42,7 @@ interface Waiting extends Asked {
  */
 export class ThreadLink implements Link {
   readonly #options: ThreadOptions
-  #worker: Worker | null = null
+  #worker: Thread | null = null
   /** Sent and not answered, in order, and then what this turn has brought. */
   #waiting: Waiting[] = []
   #sent = 0
@@ -49,22 +59,23 @@ export class ThreadLink implements Link {
     return new Promise((resolve, reject) => this.#start(resolve, reject))
   }
 
-  #start(opened: (opened: Opened) => void, refused: (error: Error) => void): Worker {
+  #start(opened: (opened: Opened) => void, refused: (error: Error) => void): Thread {
     const workerData: ServeOptions = { ...this.#options.serve, moment: this.#options.moment() }
-    const worker = new Worker(WORKER, { workerData, name: 'fastify-channels-sqlite' })
+    const worker = (this.#options.start ?? startWorker)(workerData)
     this.#worker = worker
     // Of a thread that could not open its file the refusal says more than that it has ended.
     let reason: Error = channelsError('FST_CHANNELS_STORE_FAILED', 'its thread has ended')
     worker.once('message', (opening: Opening) => {
       if ('failure' in opening) {
         reason = fromFailure(opening.failure)
+        refused(reason)
         return
       }
       opened(opening)
       worker.on('message', (text: string) => this.#answered(JSON.parse(text) as Reply[]))
       this.#rest()
     })
-    worker.once('error', error => {
+    worker.once('error', (error: Error) => {
       reason = channelsError('FST_CHANNELS_STORE_FAILED', error.message)
     })
     worker.once('exit', () => {
@@ -136,10 +147,14 @@ export class ThreadLink implements Link {
     const worker = this.#worker
     if (worker === null) return
     worker.ref()
-    const ended = once(worker, 'exit')
+    const ended = new Promise<void>(resolve => worker.once('exit', () => resolve()))
     worker.postMessage(CLOSE)
     await ended
   }
+}
+
+function startWorker(workerData: ServeOptions): Thread {
+  return new Worker(WORKER, { workerData, name: 'fastify-channels-sqlite' })
 }
 
 function ignore(): void {}
