@@ -133,14 +133,16 @@ export class LogTable {
       const count = head.head - head.base
       return count > entries || (count > 1 && head.bytes > bytes) || (count > 0 && now - head.oldestAt > ageMs)
     }
-    if (!over()) return
     const first = head.base
-    const rows = this.#sql.oldestOf.all(head.id, first, most) as OldRow[]
-    for (const row of rows) {
-      head.oldestAt = row.at
-      if (!over()) break
-      this.#drop(head, row)
-      head.oldestAt = 0
+    while (over() && head.base - first < most) {
+      // Those that are too many, and the next one, which tells whether the others suffice.
+      const wanted = Math.min(most, Math.max(0, head.head - head.base - entries) + 1)
+      for (const row of this.#sql.oldestOf.all(head.id, head.base, wanted) as OldRow[]) {
+        head.oldestAt = row.at
+        if (!over()) break
+        this.#drop(head, row)
+        head.oldestAt = 0
+      }
     }
     if (head.base > first) this.#sql.trim.run(head.id, head.base)
   }

@@ -46,6 +46,12 @@ interface ResultRow {
   readonly reply: string
 }
 
+interface Old {
+  readonly count: number
+  readonly size: number
+  readonly seq: number
+}
+
 interface Totals {
   sessions: number
   results: number
@@ -202,26 +208,23 @@ export class SessionTable {
   }
 
   #purgeResults(now: number): void {
-    const { results, replies } = this.#bounds
     const totals = this.#totals
-    const over = () =>
-      totals.results > results ||
-      totals.replies > replies ||
-      (totals.results > 0 && now - totals.oldestAt > RESULT_AGE_MS)
-    if (!over()) return
-    let last = 0
-    for (const { seq, at, size } of this.#sql.oldest.all(PURGED + this.#came) as {
-      seq: number
-      at: number
-      size: number
-    }[]) {
-      totals.oldestAt = at
-      if (!over()) break
-      last = seq
-      totals.results--
-      totals.replies -= size
-    }
-    if (last > 0) this.#sql.purge.run(last)
+    const tooMany = Math.max(
+      totals.results - this.#bounds.results,
+      totals.replies > this.#bounds.replies ? 2 * this.#came : 0
+    )
+    if (tooMany <= 0 && (totals.results === 0 || now - totals.oldestAt <= RESULT_AGE_MS)) return
+    const oldest = this.#sql.oldest.get() as { seq: number; at: number }
+    const before = tooMany > 0 ? now + 1 : now - RESULT_AGE_MS
+    // Whatever is over: those of this transaction stay.
+    const most = Math.min(tooMany > 0 ? tooMany : PURGED + this.#came, totals.results - this.#came)
+    const { count, size, seq } = this.#sql.old.get(oldest.seq, oldest.seq + most - 1, before) as Old
+    totals.oldestAt = oldest.at
+    if (count === 0) return
+    this.#sql.purge.run(seq)
+    totals.results -= count
+    totals.replies -= size
+    totals.oldestAt = 0
   }
 
   #purgeSessions(minute: number): void {
@@ -276,7 +279,9 @@ function statements(database: Database) {
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`),
     oldestOf: sql('SELECT id, written, size FROM result WHERE session = ? ORDER BY id LIMIT ?'),
     prune: sql('DELETE FROM result WHERE session = ? AND id <= ?'),
-    oldest: sql('SELECT seq, at, size FROM result ORDER BY seq LIMIT ?'),
+    oldest: sql('SELECT seq, at FROM result ORDER BY seq LIMIT 1'),
+    old: sql(`SELECT COUNT(*) AS count, SUM(size) AS size, MAX(seq) AS seq FROM result
+      WHERE seq BETWEEN ? AND ? AND at < ?`),
     purge: sql('DELETE FROM result WHERE seq <= ?')
   }
 }

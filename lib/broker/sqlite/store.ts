@@ -1,5 +1,5 @@
 import type { Commit } from '../broker.ts'
-import type { Driver } from './driver.ts'
+import type { Driver, Statement } from './driver.ts'
 import { closeFile, type FileOptions, openFile } from './file.ts'
 import { position } from './log-head.ts'
 import { LogReader } from './log-reader.ts'
@@ -55,13 +55,18 @@ export class Store {
 
   #open(options: StoreOptions, { now, chance }: Moment): { opened: Opened; movedTo: string | null } {
     const { database, epoch, movedTo } = openFile(this.#driver, { ...options, epoch: chance, now })
+    const [begin, commit, rollback] = ['BEGIN IMMEDIATE', 'COMMIT', 'ROLLBACK'].map(sql => database.prepare(sql)) as [
+      Statement,
+      Statement,
+      Statement
+    ]
     const opened = {
       logs: new LogTable(database, epoch, options.bounds),
       reader: new LogReader(database),
       sessions: new SessionTable(database, options.bounds),
-      begin: () => void database.exec('BEGIN IMMEDIATE'),
-      commit: () => void database.exec('COMMIT'),
-      rollback: () => void database.exec('ROLLBACK'),
+      begin: () => void begin.run(),
+      commit: () => void commit.run(),
+      rollback: () => void rollback.run(),
       close: () => closeFile(database)
     }
     return { opened, movedTo }
