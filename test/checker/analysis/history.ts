@@ -1,0 +1,112 @@
+import type {
+  Anomaly,
+  Boot,
+  Command,
+  Entry,
+  Fault,
+  Final,
+  Gap,
+  Item,
+  Join,
+  Left,
+  Revocation,
+  Rule,
+  Run,
+  Stand,
+  Subscriber,
+  Unlogged
+} from '../records.ts'
+
+export type View = Join | Run | Gap | Left | Stand
+
+/** What is known of a run besides its records. */
+export interface Setting {
+  readonly broker: 'memory' | 'sqlite'
+  readonly log: boolean
+  /** Whether a channel keeps all that a run stores. */
+  readonly deep: (channel: string) => boolean
+}
+
+/** All records of a run, sorted by what they are about. */
+export class History {
+  readonly setting: Setting
+  readonly commands: Command[] = []
+  readonly subscribers = new Map<string, Subscriber>()
+  /** What each subscriber saw, in its order. */
+  readonly views = new Map<string, View[]>()
+  readonly entries: Entry[] = []
+  readonly finals = new Map<string, Final>()
+  readonly boots: Boot[] = []
+  readonly revocations: Revocation[] = []
+  readonly faults: Fault[] = []
+  readonly unlogged: Unlogged[] = []
+  readonly anomalies: Anomaly[] = []
+  /** Commands by `publisher n channel`. */
+  readonly byName = new Map<string, Command>()
+
+  constructor(setting: Setting, items: Iterable<Item>) {
+    this.setting = setting
+    for (const item of items) this.#add(item)
+    this.boots.sort((a, b) => a.boot - b.boot)
+  }
+
+  found(rule: Rule, c: string, detail: string, s?: string, around: readonly string[] = []): void {
+    this.anomalies.push({ k: 'anomaly', rule, c, ...(s === undefined ? {} : { s }), detail, around })
+  }
+
+  command(p: number, n: number, c: string): Command | undefined {
+    return this.byName.get(`${p} ${n} ${c}`)
+  }
+
+  /**
+   * Whether what was stored by one server process is still there for a later one: a memory does not outlive its process,
+   * and a store that was put back to an earlier state has lost what came after that.
+   */
+  survives(boot: number, later: number): boolean {
+    if (boot === later) return true
+    if (this.setting.broker === 'memory') return false
+    return this.boots.every(
+      ({ boot: b, restored }) => restored === undefined || b <= boot || b > later || boot <= restored
+    )
+  }
+
+  #add(item: Item): void {
+    switch (item.k) {
+      case 'command':
+        this.commands.push(item)
+        this.byName.set(`${item.p} ${item.n} ${item.c}`, item)
+        break
+      case 'subscriber':
+        this.subscribers.set(item.s, item)
+        this.views.set(item.s, [])
+        break
+      case 'join':
+      case 'run':
+      case 'gap':
+      case 'left':
+      case 'stand':
+        this.views.get(item.s)!.push(item)
+        break
+      case 'entry':
+        this.entries.push(item)
+        break
+      case 'final':
+        this.finals.set(item.c, item)
+        break
+      case 'boot':
+        this.boots.push(item)
+        break
+      case 'revocation':
+        this.revocations.push(item)
+        break
+      case 'fault':
+        this.faults.push(item)
+        break
+      case 'unlogged':
+        this.unlogged.push(item)
+        break
+      case 'anomaly':
+        this.anomalies.push(item)
+    }
+  }
+}

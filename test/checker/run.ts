@@ -1,0 +1,40 @@
+import { renameSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { build } from 'esbuild'
+import { direct } from './director.ts'
+import { installBuilt } from './install.ts'
+import { readPlan, USAGE } from './plan.ts'
+import { SABOTAGES, sabotage } from './sabotages.ts'
+
+/** Runs the checker from the command line. Resolves to the exit code: 0 where nothing was wrong and enough was done. */
+export async function run(root: string, args: readonly string[]): Promise<number> {
+  const plan = readPlan(args)
+  if (plan === 'help') console.log(USAGE)
+  else if (plan === 'list') for (const { name, what } of SABOTAGES) console.log(`${name}: ${what}`)
+  if (typeof plan === 'string') return 0
+  const { folder, remove } = installBuilt(root, plan.sabotage === null ? [] : sabotage(plan.sabotage).patches)
+  const stop = (): void => process.exit(130)
+  process.once('SIGINT', stop)
+  try {
+    await build({
+      absWorkingDir: root,
+      entryPoints: ['test/checker/server.ts', 'test/checker/worker.ts'],
+      outdir: folder,
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      target: 'node20',
+      packages: 'external',
+      logLevel: 'warning'
+    })
+    return (await direct(plan, folder)) ? 0 : 1
+  } finally {
+    process.off('SIGINT', stop)
+    if (plan.keep) {
+      const kept = join(tmpdir(), basename(folder))
+      renameSync(folder, kept)
+      console.log(`the records are in ${kept}`)
+    } else remove()
+  }
+}

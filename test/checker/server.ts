@@ -1,0 +1,191 @@
+// The server under test: an ordinary application of the built package. It is told what to do, and what to break, by messages
+// of its parent; it is killed, stopped and drained by signals.
+import { readdirSync } from 'node:fs'
+import { fastify } from 'fastify'
+import type { CommandContext, Profile } from 'fastify-channels'
+import * as plugin from 'fastify-channels'
+import { act, badRequest, channels } from 'fastify-channels'
+import { command, defineChannel, ephemeral, Type } from 'fastify-channels/protocol'
+import type { Payload } from './payload.ts'
+import type { ChannelKind, Plan } from './plan.ts'
+import { LOGS } from './plan.ts'
+import { now } from './records.ts'
+import { CLOSE_GRACE_MS, HEARTBEAT_MS, RAISED } from './server-settings.ts'
+
+export interface ServerSettings {
+  readonly plan: Plan
+  /** Counts the server processes of a run, from 1. */
+  readonly boot: number
+  /** 0 takes any. */
+  readonly port: number
+  /** The database of the SQLite broker. */
+  readonly path: string
+  /** `user channel` of those who have no access, from before this process. */
+  readonly denied: readonly string[]
+}
+
+export type ServerOrder =
+  | { readonly do: 'stall'; readonly ms: number }
+  | { readonly do: 'publish'; readonly ref: number; readonly channel: string; readonly payload: Payload }
+  | { readonly do: 'revoke' | 'grant'; readonly ref: number; readonly user: string; readonly channel: string }
+  | { readonly do: 'look'; readonly ref: number }
+
+const settings = JSON.parse(process.argv[2]!) as ServerSettings
+const { plan, boot } = settings
+const denied = new Set(settings.denied)
+
+process.on('uncaughtException', error => fail('uncaughtException', error))
+process.on('unhandledRejection', error => fail('unhandledRejection', error))
+// Without its parent nobody would ever end it.
+process.on('disconnect', () => process.exit(1))
+
+const Published = Type.Object({
+  p: Type.Integer(),
+  n: Type.Integer(),
+  c: Type.String(),
+  k: Type.Integer(),
+  x: Type.Optional(Type.Literal(1)),
+  z: Type.String(),
+  b: Type.Optional(Type.Integer())
+})
+const Reply = Type.Object({ b: Type.Integer() })
+const parts = {
+  events: { said: Published, nudged: ephemeral(Published) },
+  commands: {
+    say: command(Published, { reply: Reply }),
+    nudge: command(Published, { reply: Reply }),
+    fail: command(Published)
+  },
+  presence: Type.Object({})
+} as const
+
+const app = fastify({ logger: false })
+await app.register(channels, {
+  limits: RAISED,
+  heartbeatMs: HEARTBEAT_MS,
+  closeGraceMs: CLOSE_GRACE_MS,
+  checkEvents: false,
+  userChannel: false,
+  profile: request => {
+    const id = request.headers['x-user']
+    return typeof id === 'string' ? ({ id } as Profile) : null
+  },
+  onError: error => send({ failed: describe('onError', error) }),
+  ...brokerOption()
+} as plugin.ChannelsOptions)
+
+for (const kind of ['lobby', 'deep', 'shallow', 'heavy'] as const) {
+  const definition = defineChannel(kind === 'lobby' ? 'lobby' : `${kind}-:n`, parts)
+  app.sockets.serve(definition, {
+    access: ({ profile, channel }) => profile !== null && !denied.has(`${profile.id} ${channel}`),
+    commands: {
+      say: (param, context) => say(param, context),
+      nudge: (param, context) => {
+        context.publish({ cmd: 'nudged', param: { ...param, b: boot } })
+        return { b: boot }
+      },
+      fail: (param, context) => {
+        say(param, context)
+        throw badRequest('as asked')
+      }
+    },
+    presence: kind !== 'lobby',
+    ...logRule(kind)
+  })
+}
+app.get(
+  '/ws',
+  act('ws', async (app, ps) => void (await app.sockets.upgrade(ps, 'lobby')))
+)
+
+function say(param: Payload, context: Pick<CommandContext<any>, 'publish'>): { b: number } {
+  context.publish({ cmd: 'said', param: { ...param, b: boot } } as never, { exceptSender: param.x === 1 })
+  return { b: boot }
+}
+
+function brokerOption(): object {
+  if (!plan.log) return {}
+  const { memory, sqlite } = plugin as unknown as Record<string, (options: object) => unknown>
+  const make = plan.broker === 'memory' ? memory : sqlite
+  if (make === undefined) throw new Error(`the package has no broker ${plan.broker}: --no-log runs without`)
+  // More than a run stores: what is trimmed is trimmed by the channels' own policies.
+  return { broker: make(plan.broker === 'memory' ? { bytes: 4_294_967_296 } : { path: settings.path }) }
+}
+
+function logRule(kind: ChannelKind): object {
+  return plan.log ? { log: LOGS[kind] } : {}
+}
+
+process.on('message', (order: ServerOrder) => {
+  void carryOut(order).catch(error => fail(order.do, error))
+})
+
+async function carryOut(order: ServerOrder): Promise<void> {
+  if (order.do === 'stall') return stall(order.ms)
+  if (order.do === 'look') return send({ ref: order.ref, ...look() })
+  if (order.do === 'publish') return publish(order.ref, order.channel, order.payload)
+  const { user, channel } = order
+  if (order.do === 'grant') denied.delete(`${user} ${channel}`)
+  else {
+    denied.add(`${user} ${channel}`)
+    const { revoke } = app.sockets as unknown as { revoke?: (user: string, channel: string) => Promise<unknown> }
+    await (revoke?.call(app.sockets, user, channel) ?? app.sockets.leave({ user }, channel))
+  }
+  send({ ref: order.ref, at: now() })
+}
+
+async function publish(ref: number, channel: string, payload: Payload): Promise<void> {
+  try {
+    const published = await app.sockets.broadcast(channel, { cmd: 'said', param: { ...payload, b: boot } })
+    send({ ref, at: now(), position: published?.position ?? null })
+  } catch (error) {
+    // A store that is full, say: nothing may have been published.
+    send({ ref, at: now(), refused: (error as { code?: string }).code ?? String(error) })
+  }
+}
+
+/** A loop that takes no turn: what a slow regular expression or a huge JSON does to a process. */
+function stall(ms: number): void {
+  const end = now() + ms
+  while (now() < end);
+}
+
+function look(): object {
+  const { connections, channels, users, pendingHandshakes, opened, closed, refusals, messagesOut } = app.sockets.stats()
+  const resources: Record<string, number> = {}
+  for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1
+  const stats = { connections, channels, users, pendingHandshakes, links: opened - closed }
+  const descriptors = readdirSync('/proc/self/fd').length
+  return {
+    stats,
+    resources,
+    descriptors,
+    refusals,
+    messagesOut,
+    memory: process.memoryUsage(),
+    cpu: process.cpuUsage()
+  }
+}
+
+process.on('SIGTERM', () => {
+  app.close().then(
+    () => process.exit(0),
+    error => fail('close', error)
+  )
+})
+
+function send(message: object): void {
+  if (process.connected) process.send!(message)
+}
+
+function describe(where: string, error: unknown): string {
+  return `${where}: ${(error as Error)?.stack ?? String(error)}`
+}
+
+function fail(where: string, error: unknown): void {
+  process.send?.({ failed: describe(where, error) }, () => process.exit(70))
+  setTimeout(() => process.exit(70), 500).unref()
+}
+
+const url = await app.listen({ port: settings.port, host: '127.0.0.1' })
+send({ ready: Number(new URL(url).port), at: now(), ...look() })
