@@ -53,7 +53,7 @@ export class Actor {
   waiting = 0
   /** Faults that it is under, and the end of the last one. */
   troubles = 0
-  calmSince = 0
+  calmSince = now()
   /** The end of the last fault of its link, or of its reading. */
   #linkSince = Number.NEGATIVE_INFINITY
   #linkTroubles = 0

@@ -34,7 +34,7 @@ export const USAGE = `npm run check:delivery -- [options]
   --clients N              clients, half of them the shipped one (200)
   --channels N             channels (20; at least 5)
   --workers N              processes of clients (2)
-  --rate N                 commands a second (400)
+  --rate N                 commands a second (500)
   --sabotage NAME          run a build that is broken in that way
   --list                   the sabotages
   --keep                   leave the records in the temporary folder, and say where
@@ -65,7 +65,7 @@ export function readPlan(args: readonly string[]): Plan | 'help' | 'list' {
     clients: count(values.clients, 200, 4),
     channels: count(values.channels, 20, 5),
     workers: count(values.workers, 2, 1),
-    rate: count(values.rate, 400, 1),
+    rate: count(values.rate, 500, 1),
     sabotage: values.sabotage ?? null,
     keep: values.keep ?? false,
     least: {

@@ -83,8 +83,11 @@ export class RawPort implements Port {
 /** How much longer than a fault its consequences may last. */
 const AFTERMATH_MS = 3_000
 
-/** A client that keeps to the rules is never sent away, and is taken for silent only where its link was. */
+/**
+ * A client that keeps to the rules is never sent away, and is taken for silent only where its link was. The shipped client
+ * itself closes 4001 too, where it hears nothing of the server; its reason is one word.
+ */
 export function reportClose(actor: Actor, code: number, reason: string, stays: boolean): void {
-  const silent = code === 4001 && !actor.linkTroubled(AFTERMATH_MS)
+  const silent = code === 4001 && reason !== 'silent' && !actor.linkTroubled(AFTERMATH_MS)
   if (stays || silent || code === 4002) actor.found('sent-away', undefined, `closed ${code} ${reason}`)
 }

@@ -22,6 +22,14 @@ interface OpenRun {
   skips: number[]
 }
 
+/** What was heard of one publisher outside of any log. */
+interface Heard {
+  readonly p: number
+  last: number
+  count: number
+  readonly missed: Set<number>
+}
+
 export interface RecorderHost {
   write(item: Item): void
   /** A publication reached somebody. */
@@ -41,7 +49,7 @@ export class Recorder {
   place: Place | null = null
   joinedAt = 0
   readonly #host: RecorderHost
-  readonly #unlogged = new Map<string, { p: number; last: number; count: number }>()
+  readonly #unlogged = new Map<string, Heard>()
   /** The latest events, put into words only where somebody asks. */
   readonly #around: Array<readonly unknown[]> = []
   #run: OpenRun | null = null
@@ -77,20 +85,21 @@ export class Recorder {
     this.#advance(run, epoch, offset, tag)
   }
 
-  /** A publication outside of any log: each publisher's must count up. */
+  /** A publication outside of any log: each publisher's must count up, and what was missed must not come later. */
   unlogged(payload: Payload, name: string): void {
     const { p, n } = payload
     this.#note(name, 'publisher', p, 'n', n)
     this.#host.delivered()
     if (!this.#check(payload)) return
     const key = `${name} ${p}`
-    const heard = this.#unlogged.get(key)
-    if (heard === undefined) this.#unlogged.set(key, { p, last: n, count: 1 })
+    const heard = this.#unlogged.get(key) ?? { p, last: n - 1, count: 0, missed: new Set() }
+    this.#unlogged.set(key, heard)
+    heard.count++
+    for (let i = heard.last + 1; i < n; i++) heard.missed.add(i)
+    if (n > heard.last) heard.last = n
     else {
-      if (n === heard.last) this.anomaly('duplicate', `${name} of publisher ${p}: ${n} again`)
-      else if (n < heard.last) this.anomaly('reorder', `${name} of publisher ${p}: ${n} after ${heard.last}`)
-      heard.last = Math.max(heard.last, n)
-      heard.count++
+      const rule = heard.missed.delete(n) ? 'reorder' : 'duplicate'
+      this.anomaly(rule, `${name} of publisher ${p}: ${n} after ${heard.last}`, [p, n])
     }
   }
 
@@ -124,11 +133,12 @@ export class Recorder {
     this.#cut()
     const { s } = this.subscriber
     this.#host.write({ k: 'stand', s, at: now(), joined: this.joined, place: this.place })
-    for (const heard of this.#unlogged.values()) this.#host.write({ k: 'unlogged', s, ...heard })
+    for (const { p, last, count } of this.#unlogged.values()) this.#host.write({ k: 'unlogged', s, p, last, count })
   }
 
-  anomaly(rule: Rule, detail: string): void {
+  anomaly(rule: Rule, detail: string, of?: readonly [p: number, n: number]): void {
     const { s, c } = this.subscriber
+    const about = of === undefined ? {} : { of }
     this.#host.write({
       k: 'anomaly',
       rule,
@@ -136,6 +146,7 @@ export class Recorder {
       c,
       s,
       detail,
+      ...about,
       around: this.#around.map(words => words.join(' '))
     })
   }

@@ -168,6 +168,8 @@ export interface Anomaly {
   readonly c?: string
   readonly s?: string
   readonly detail: string
+  /** The publisher and number of the command that it is about. */
+  readonly of?: readonly [p: number, n: number]
   /** What went on around it. */
   readonly around: readonly string[]
 }

@@ -73,7 +73,7 @@ export function scheduleOf(plan: Plan, stores: boolean): PlannedFault[] {
   let deck: FaultKind[] = []
   // The server is free again from then on.
   let freeAt = 0
-  for (let at = FIRST_MS; at < lastMs; at += 400 + chance.below(900)) {
+  for (let at = FIRST_MS; at < lastMs; at += 700 + chance.below(1_000)) {
     const inRound = at % (STORM_MS + CALM_MS)
     if (inRound > STORM_MS) continue
     if (deck.length === 0) deck = shuffled(kinds, chance)

@@ -55,8 +55,7 @@ const parts = {
     say: command(Published, { reply: Reply }),
     nudge: command(Published, { reply: Reply }),
     fail: command(Published)
-  },
-  presence: Type.Object({})
+  }
 } as const
 
 const app = fastify({ logger: false })

@@ -100,9 +100,11 @@ export class Stage {
     const n = (this.#published.get(channel) ?? 0) + 1
     this.#published.set(channel, n)
     const message = payload(SERVER, n, channel, z, false)
-    const { boot } = this.server
+    const { server } = this
+    const { boot } = server
     const at = now()
-    const answer = await this.server.ask({ do: 'publish', channel, payload: message })
+    await server.ready().catch(() => {})
+    const answer = await server.ask({ do: 'publish', channel, payload: message })
     const base = { k: 'command', p: SERVER, n, c: channel, cmd: 'say', crc: message.k, at, done: now() } as const
     if (answer === null) this.journal.write({ ...base, end: 'unknown' })
     // A publication that is refused may be stored nevertheless, where the store died meanwhile: nobody can know.

@@ -53,7 +53,8 @@ const actors = clientsOf(plan)
   .map(client => new Actor(plan, client, journal, counts))
 const clients = actors.filter(({ plan: { kind } }) => kind !== 'auditor')
 
-process.on('disconnect', () => process.exit(1))
+const orphaned = (): never => process.exit(1)
+process.on('disconnect', orphaned)
 process.on('message', (order: WorkerOrder) => {
   void carryOut(order)
 })
@@ -123,6 +124,7 @@ async function finish(): Promise<void> {
   for (const actor of actors) actor.end()
   clearInterval(flusher)
   journal.close()
+  process.off('disconnect', orphaned)
   process.send!({ finished: true, memory: process.memoryUsage().rss, cpu: process.cpuUsage() }, () =>
     process.disconnect()
   )
