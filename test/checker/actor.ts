@@ -152,7 +152,10 @@ export class Actor {
 
   found(rule: Rule, c: string | undefined, detail: string): void {
     const recorder = c === undefined ? undefined : this.recorders.get(c)
-    if (recorder !== undefined) return recorder.anomaly(rule, detail)
+    if (recorder !== undefined) {
+      recorder.anomaly(rule, detail)
+      return
+    }
     const s = `${this.plan.p}`
     this.#journal.write({ k: 'anomaly', rule, at: now(), s, ...(c === undefined ? {} : { c }), detail, around: [] })
   }

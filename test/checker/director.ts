@@ -101,7 +101,9 @@ async function tell(stage: Stage, faults: Faults, begun: number): Promise<void> 
   const acked = looks.reduce((sum, { counts }) => sum + counts.acked, 0)
   const deliveries = looks.reduce((sum, { counts }) => sum + counts.deliveries, 0)
   const made = [...faults.counts.values()].reduce((sum, count) => sum + count, 0)
-  console.log(`${seconds} s: ${acked} acked, ${deliveries} deliveries, ${made} faults, ${missing(looks)} memberships missing`)
+  console.log(
+    `${seconds} s: ${acked} acked, ${deliveries} deliveries, ${made} faults, ${missing(looks)} memberships missing`
+  )
 }
 
 async function until(

@@ -31,7 +31,7 @@ const HOSTILE = [
   '__proto__',
   '{"__proto__":{"a":1}}',
   '\r\n\r\nHTTP/1.1 200 OK\r\n',
-  '%s%n%x${{7*7}}',
+  '%s%n%x{{7*7}}',
   '[[[[[[[[[[[[[[[[[[[[',
   '\ufffd\ufffe\uffff'
 ]

@@ -25,8 +25,6 @@ export interface RawEvents {
   left(channel: string, reason: string): void
   /** The connection is gone. `stays`: the server wants it not to come back. */
   closed(code: number, reason: string, stays: boolean): void
-  refused(channel: string, code: string): void
-  presence(channel: string, ids: readonly string[] | null): void
   wrong(rule: 'bad-frame' | 'answer-changed' | 'early-ack', channel: string | undefined, detail: string): void
 }
 
@@ -72,10 +70,6 @@ export class RawClient implements RawLink {
   constructor(options: RawOptions) {
     this.#options = options
     this.#dial()
-  }
-
-  get waiting(): number {
-    return this.#outbox.waiting
   }
 
   want(channel: string): void {
@@ -170,23 +164,23 @@ export class RawClient implements RawLink {
 
   #read(text: string): void {
     const frame = JSON.parse(text) as Frame
-    const { cmd, channel = '', param } = frame
-    if (!cmd.startsWith('$')) return this.#publication(frame)
-    if (cmd === '$welcome') return this.#welcome(param)
-    if (!this.connected) return this.wrong('bad-frame', channel, `${cmd} before $welcome`)
-    if (cmd === '$ping') return void this.#ws!.send('{"cmd":"$pong"}')
-    if (cmd === '$closing') {
+    const { cmd, channel = '', id, ref, param, offset = 0, tag = '' } = frame
+    if (!cmd.startsWith('$')) this.#publication(frame)
+    else if (cmd === '$welcome') this.#welcome(param)
+    else if (!this.connected) this.wrong('bad-frame', channel, `${cmd} before $welcome`)
+    else if (cmd === '$ping') this.write('{"cmd":"$pong"}')
+    else if (cmd === '$closing') {
       this.#stays = param.reason === 'closed-by-server'
       this.#retryAfterMs = Math.min(10_000, param.retryAfterMs ?? 0)
     } else if (cmd === '$joined') this.#joined(channel, frame)
     else if (cmd === '$left') this.#left(channel, frame)
-    else if (cmd === '$skip') this.#skip(channel, frame.offset!, frame.tag!)
+    else if (cmd === '$skip') this.#skip(channel, offset, tag)
     else if (cmd === '$gap') {
       this.places.set(channel, placeOf(param.position)!)
       this.#options.events.gap(channel, param)
     } else if (cmd === '$presence') this.#presence(channel, param)
-    else if (frame.id !== undefined) this.#outbox.answered(frame.id, channel, cmd === '$ack', param)
-    else if (frame.ref !== undefined) this.#answer(frame)
+    else if (id !== undefined) this.#outbox.answered(id, channel, cmd === '$ack', param)
+    else if (ref !== undefined) this.#answer(frame)
     else if (cmd === '$nack') this.wrong('bad-frame', channel, `refused without an id: ${text.slice(0, 200)}`)
   }
 
@@ -255,7 +249,6 @@ export class RawClient implements RawLink {
       if (param.retry)
         return void setTimeout(() => this.connected && this.#join(asked.channel), param.retryAfterMs ?? 200)
       this.refused.add(asked.channel)
-      this.#options.events.refused(asked.channel, param.code)
       this.#outbox.flush()
     } else if (asked === undefined) this.wrong('bad-frame', channel, `an answer to request ${ref}, which was not asked`)
   }
@@ -265,7 +258,8 @@ export class RawClient implements RawLink {
     const place = this.places.get(through)
     const { offset, tag } = frame
     if (offset !== undefined && place === undefined) {
-      return this.wrong('bad-frame', through, `offset ${offset} where no position was told`)
+      this.wrong('bad-frame', through, `offset ${offset} where no position was told`)
+      return
     }
     if (offset !== undefined) this.places.set(through, [place![0], offset, tag!])
     this.#options.events.publication(frame, offset === undefined ? null : place![0])
@@ -273,15 +267,16 @@ export class RawClient implements RawLink {
 
   #skip(channel: string, offset: number, tag: string): void {
     const place = this.places.get(channel)
-    if (place === undefined) return this.wrong('bad-frame', channel, `$skip ${offset} where no position was told`)
-    this.places.set(channel, [place[0], offset, tag])
-    this.#options.events.skip(channel, place[0], offset, tag)
+    if (place === undefined) this.wrong('bad-frame', channel, `$skip ${offset} where no position was told`)
+    else {
+      this.places.set(channel, [place[0], offset, tag])
+      this.#options.events.skip(channel, place[0], offset, tag)
+    }
   }
 
   #present(channel: string, members: ReadonlyArray<{ id: string }> | undefined): void {
     if (members === undefined) this.present.delete(channel)
     else this.present.set(channel, new Set(members.map(({ id }) => id)))
-    this.#options.events.presence(channel, members?.map(({ id }) => id) ?? null)
   }
 
   #presence(channel: string, { joins, leaves }: Param): void {

@@ -55,10 +55,6 @@ export class RawOutbox {
     this.#link = link
   }
 
-  get waiting(): number {
-    return this.#commands.length
-  }
-
   send(channel: string, cmd: string, param: unknown, options: RawSend): void {
     const body = `"channel":${JSON.stringify(channel)},"cmd":${JSON.stringify(cmd)},"param":${JSON.stringify(param)}}`
     this.#commands.push({ copies: 1, ...options, channel, body, id: 0, state: 'new', notBefore: 0, open: 0 })
@@ -77,7 +73,7 @@ export class RawOutbox {
     this.#settled.clear()
     for (const command of this.#commands.filter(({ id }) => id > 0)) {
       if (command.open > 0) this.#settle(command, { end: 'unknown' })
-      else Object.assign(command, { id: 0, state: 'new' })
+      else Object.assign(command, { id: 0, state: 'new', notBefore: 0 })
     }
   }
 
@@ -118,10 +114,14 @@ export class RawOutbox {
     if (command === undefined) {
       const before = this.#settled.get(id)
       if (final === null || before === undefined || before === final) return
-      return this.#link.wrong('answer-changed', channel, `command ${id}: first ${before}, then ${final}`)
+      this.#link.wrong('answer-changed', channel, `command ${id}: first ${before}, then ${final}`)
+      return
     }
     command.open--
-    if (final === null) return this.#refusedForNow(command, param)
+    if (final === null) {
+      this.#refusedForNow(command, param)
+      return
+    }
     if (acked && place !== null) this.#checkAck(command.channel, place)
     const { stored, reply, code } = param
     this.#settled.set(id, final)
@@ -148,9 +148,11 @@ export class RawOutbox {
 
   /** Its channel will not have us: what was never sent is dropped, the rest is given up in its turn. */
   #giveUp(command: Command): void {
-    if (command.id === 0) return this.#settle(command, { end: 'nack', code: 'never-sent' })
-    command.state = 'sent'
-    this.#void(command.channel, command.id)
+    if (command.id === 0) this.#settle(command, { end: 'nack', code: 'never-sent' })
+    else {
+      command.state = 'sent'
+      this.#void(command.channel, command.id)
+    }
   }
 
   /** An ack follows, on the sender's connection, every publication of the channel up to its position. */

@@ -35,8 +35,6 @@ export class RawPort implements Port {
           actor.recorders.get(channel)?.gap(from, to, reason, [epoch, offset, tag]),
         left: (channel, reason) => actor.recorders.get(channel)?.left(reason),
         closed: (code, reason, stays) => this.#closed(code, reason, stays),
-        refused: () => {},
-        presence: () => {},
         wrong: (rule, channel, detail) => actor.found(rule, channel, detail)
       }
     })

@@ -39,13 +39,16 @@ export function report(plan: Plan, history: History, outcome: Outcome): boolean 
     `CPU seconds: server ${outcome.serverCpu.toFixed(1)} (without processes that were killed at work), clients ${outcome.workersCpu.toFixed(1)}; server ${megabytes(outcome.serverRss)} at the end`,
     `judged in ${(outcome.analysisMs / 1000).toFixed(1)} s, all in ${outcome.seconds.toFixed(0)} s`
   ]
-  if (plan.log && plan.broker === 'sqlite' && !outcome.canFill) lines.push('disk-full was left out: no file system can be mounted here')
+  if (plan.log && plan.broker === 'sqlite' && !outcome.canFill)
+    lines.push('disk-full was left out: no file system can be mounted here')
   console.log(lines.join('\n'))
   const short = (Object.keys(done) as Array<keyof typeof done>).filter(name => done[name] < plan.least[name])
   for (const name of short) console.log(`TOO LITTLE: ${name} ${done[name]}, wanted ${plan.least[name]}`)
   const anomalies = [...history.anomalies]
   showAnomalies(plan, anomalies)
-  console.log(`${anomalies.length} anomalies${anomalies.length > 0 ? `: ${pairs(tally(anomalies, ({ rule }) => rule))}` : ''}`)
+  console.log(
+    `${anomalies.length} anomalies${anomalies.length > 0 ? `: ${pairs(tally(anomalies, ({ rule }) => rule))}` : ''}`
+  )
   return anomalies.length === 0 && short.length === 0
 }
 
@@ -66,12 +69,16 @@ function endOf({ end, code }: Command): string {
 }
 
 function gaps(history: History): string[] {
-  return [...history.views.values()].flat().flatMap(view => (view.k === 'gap' || view.k === 'join') && view.reason !== undefined ? [view.reason] : [])
+  return [...history.views.values()]
+    .flat()
+    .flatMap(view => ((view.k === 'gap' || view.k === 'join') && view.reason !== undefined ? [view.reason] : []))
 }
 
 /** Half, and all but one in a hundred, of the acks: those of commands that met no fault, and the others. */
 function latency(history: History): string {
-  const faults = history.faults.filter(({ kind }) => kind !== 'garbage' && kind !== 'revoke').sort((a, b) => a.at - b.at)
+  const faults = history.faults
+    .filter(({ kind }) => kind !== 'garbage' && kind !== 'revoke')
+    .sort((a, b) => a.at - b.at)
   const calm: number[] = []
   const rough: number[] = []
   for (const { end, at, done } of history.commands) {

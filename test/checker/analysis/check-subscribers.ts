@@ -150,7 +150,7 @@ class Walk {
   #excepted(offset: number, boot: number, log: Log | undefined): boolean {
     if (this.#subscriber.kind !== 'shipped') return false
     const known = log?.seenBy(offset, boot, this.#history)
-    return known !== undefined && known.x && known.p === this.#subscriber.p
+    return known?.x === true && known.p === this.#subscriber.p
   }
 
   /** Held against what others saw, by the hash over all of it. */

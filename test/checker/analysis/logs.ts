@@ -107,10 +107,9 @@ export class Logs {
   }
 
   #log(channel: string, epoch: string): Log {
-    let epochs = this.#logs.get(channel)
-    if (epochs === undefined) this.#logs.set(channel, (epochs = new Map()))
-    let log = epochs.get(epoch)
-    if (log === undefined) epochs.set(epoch, (log = new Log(channel, epoch)))
+    const epochs = this.#logs.get(channel) ?? new Map<string, Log>()
+    const log = epochs.get(epoch) ?? new Log(channel, epoch)
+    this.#logs.set(channel, epochs.set(epoch, log))
     return log
   }
 }
