@@ -24,11 +24,14 @@ const HEAD_MS = 5_000
 const PRESENCE_MS = 10_000
 
 /** Runs a plan in a folder where the programs are; resolves to whether all was well. */
-export async function direct(plan: Plan, folder: string): Promise<boolean> {
+export async function direct(plan: Plan, folder: string, signal: AbortSignal): Promise<boolean> {
   const stage = new Stage(plan, folder)
   const started = now()
   try {
-    const outcome = await play(stage)
+    const aborted = new Promise<never>((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(new Error('interrupted')))
+    })
+    const outcome = await Promise.race([play(stage), aborted])
     const deep = new Set(channelsOf(plan).flatMap(({ name, deep }) => (deep ? [name] : [])))
     const setting = { broker: plan.broker, log: plan.log, deep: (channel: string) => deep.has(channel) }
     const judged = performance.now()

@@ -37,7 +37,7 @@ export const USAGE = `npm run check:delivery -- [options]
   --rate N                 commands a second (500)
   --sabotage NAME          run a build that is broken in that way
   --list                   the sabotages
-  --keep                   leave the records in the temporary folder, and say where
+  --keep                   leave the records in the folder of the run, and say where
   --min-acked N --min-deliveries N --min-faults N --min-kinds N   the least that a run must have done`
 
 /** @throws where an option is unknown or makes no sense */

@@ -166,7 +166,8 @@ export class RawClient implements RawLink {
     const frame = JSON.parse(text) as Frame
     const { cmd, channel = '', id, ref, param, offset = 0, tag = '' } = frame
     if (!cmd.startsWith('$')) this.#publication(frame)
-    else if (cmd === '$welcome') this.#welcome(param)
+    else if (cmd === '$welcome' && !this.connected) this.#welcome(param)
+    else if (cmd === '$welcome') this.wrong('bad-frame', channel, 'a second $welcome')
     else if (!this.connected) this.wrong('bad-frame', channel, `${cmd} before $welcome`)
     else if (cmd === '$ping') this.write('{"cmd":"$pong"}')
     else if (cmd === '$closing') {

@@ -1,6 +1,3 @@
-import { renameSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
 import { build } from 'esbuild'
 import { direct } from './director.ts'
 import { installBuilt } from './install.ts'
@@ -14,8 +11,8 @@ export async function run(root: string, args: readonly string[]): Promise<number
   else if (plan === 'list') for (const { name, what } of SABOTAGES) console.log(`${name}: ${what}`)
   if (typeof plan === 'string') return 0
   const { folder, remove } = installBuilt(root, plan.sabotage === null ? [] : sabotage(plan.sabotage).patches)
-  const stop = (): void => process.exit(130)
-  process.once('SIGINT', stop)
+  const controller = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => controller.abort())
   try {
     await build({
       absWorkingDir: root,
@@ -28,13 +25,9 @@ export async function run(root: string, args: readonly string[]): Promise<number
       packages: 'external',
       logLevel: 'warning'
     })
-    return (await direct(plan, folder)) ? 0 : 1
+    return (await direct(plan, folder, controller.signal)) ? 0 : 1
   } finally {
-    process.off('SIGINT', stop)
-    if (plan.keep) {
-      const kept = join(tmpdir(), basename(folder))
-      renameSync(folder, kept)
-      console.log(`the records are in ${kept}`)
-    } else remove()
+    if (plan.keep) console.log(`the records are in ${folder}`)
+    else remove()
   }
 }

@@ -12,6 +12,9 @@ import { ServerProcess } from './server-process.ts'
 import { StoreFolder } from './store.ts'
 import type { WorkerLook, WorkerOrder, WorkerSettings } from './worker.ts'
 
+/** Reading all logs to their beginning takes its time. */
+const FINISH_MS = 120_000
+
 /** The publisher's number of the server itself. */
 export const SERVER = 0
 
@@ -34,6 +37,7 @@ export class Stage {
   readonly #workers: ChildProcess[] = []
   readonly #published = new Map<string, number>()
   #port = 0
+  #looks: Promise<unknown> = Promise.resolve()
 
   constructor(plan: Plan, folder: string) {
     this.plan = plan
@@ -120,10 +124,16 @@ export class Stage {
     for (const worker of this.#workers) worker.send(order)
   }
 
-  async lookAtWorkers(): Promise<WorkerLook[]> {
-    const answers = this.#workers.map(worker => new Promise<WorkerLook>(resolve => worker.once('message', resolve)))
-    this.tellWorkers({ do: 'look' })
-    return Promise.all(answers)
+  /** One after the other, so that no answer is taken for another question's. */
+  lookAtWorkers(): Promise<WorkerLook[]> {
+    const ask = async (): Promise<WorkerLook[]> => {
+      const answers = this.#workers.map(worker => new Promise<WorkerLook>(resolve => worker.once('message', resolve)))
+      this.tellWorkers({ do: 'look' })
+      return Promise.all(answers)
+    }
+    const looks = this.#looks.then(ask)
+    this.#looks = looks
+    return looks
   }
 
   /** Lets the workers write down where everything stands, and end. Resolves to their CPU seconds. */
@@ -131,7 +141,8 @@ export class Stage {
     const ends = this.#workers.map(worker => new Promise<any>(resolve => worker.once('message', resolve)))
     const exits = this.#workers.map(worker => new Promise(resolve => worker.once('exit', resolve)))
     this.tellWorkers({ do: 'finish' })
-    const said = await Promise.all(ends)
+    const said = await within(FINISH_MS, Promise.all(ends))
+    if (said === null) throw new Error(`the workers did not finish within ${FINISH_MS} ms`)
     await Promise.all(exits)
     return said.reduce((sum, { cpu }) => sum + (cpu.user + cpu.system) / 1e6, 0)
   }

@@ -124,8 +124,6 @@ async function finish(): Promise<void> {
   for (const actor of actors) actor.end()
   clearInterval(flusher)
   journal.close()
-  process.off('disconnect', orphaned)
-  process.send!({ finished: true, memory: process.memoryUsage().rss, cpu: process.cpuUsage() }, () =>
-    process.disconnect()
-  )
+  // Links whose other end is disturbed would keep the process for a while.
+  process.send!({ finished: true, cpu: process.cpuUsage() }, () => process.exit(0))
 }
