@@ -41,13 +41,14 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'heartbeat-without-lateness-guard',
-    what: 'after a stall of the server clients that answered are taken for silent',
+    what: 'after a stall of the server, longer than an interval, all clients are taken for silent',
     finds: ['sent-away'],
     patches: [
       {
         file: 'lib/connection/heartbeat.ts',
         search: 'if (lateMs > this.#stepMs) this.#forgive()',
-        replace: 'void lateMs'
+        replace:
+          'if (lateMs > this.#stepMs * SLOTS) for (const slot of this.#slots) for (const one of [...slot.keys()]) this.#onSilent(one)'
       }
     ]
   }
