@@ -1,11 +1,14 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
 import t from 'tap'
-import { command, defineChannel, Type } from '../../lib/protocol/index.ts'
+import { command, defineChannel, ephemeral, Type } from '../../lib/protocol/index.ts'
+import type { GapReason } from '../../lib/protocol/position.ts'
 import type { ServerFrames } from '../../lib/protocol/system.ts'
-import { NACK_CODES, SUBPROTOCOL } from '../../lib/protocol/system.ts'
+import { CLIENT_COMMANDS, NACK_CODES, SUBPROTOCOL } from '../../lib/protocol/system.ts'
+import type { ChannelsOptions } from '../../plugins/index.ts'
 import { act, channels, forbidden, unauthorized } from '../../plugins/index.ts'
 import { blocksOf, readPages } from '../fixtures/docs.ts'
 import type { Teardown } from '../fixtures/server.ts'
@@ -20,10 +23,16 @@ const room = defineChannel('chat-room-:room', {
   commands: { say: command(Said, { reply: Type.Object({ length: Type.Integer() }) }) }
 })
 
+/** Keeps its last five messages. */
+const diary = defineChannel('diary-:name', {
+  events: { said: Said, typing: ephemeral(Type.Object({})) },
+  commands: { say: command(Said, { reply: Type.Object({ length: Type.Integer() }) }) }
+})
+
 /** An app where one signs in by POST, and a client of a stranger in it. */
-async function meet(t: Teardown, heartbeatMs = 25_000, port = 0) {
+async function meet(t: Teardown, { port = 0, ...options }: ChannelsOptions & { port?: number } = {}) {
   const app = fastify()
-  await app.register(channels, { cookie: { secret: 'x'.repeat(32) }, heartbeatMs })
+  await app.register(channels, { cookie: { secret: 'x'.repeat(32) }, ...options })
   app.post('/login', async (request, reply) => {
     app.sockets.signIn(reply, request.body as { id: string })
     return {}
@@ -37,6 +46,21 @@ async function meet(t: Teardown, heartbeatMs = 25_000, port = 0) {
     commands: {
       say(param, context) {
         context.publish({ cmd: 'said', param })
+        return { length: param.text.length }
+      }
+    }
+  })
+  /** A test may hold a command back after its handler has run. */
+  const gate: { open: Promise<unknown>; runs: string[] } = { open: Promise.resolve(), runs: [] }
+  const diaries = app.sockets.serve(diary, {
+    log: { entries: 5 },
+    access: () => true,
+    limits: { messagesPerSecond: 10 },
+    commands: {
+      async say(param, context) {
+        gate.runs.push(param.text)
+        context.publish({ cmd: 'said', param })
+        await gate.open
         return { length: param.text.length }
       }
     }
@@ -56,11 +80,11 @@ async function meet(t: Teardown, heartbeatMs = 25_000, port = 0) {
     await until(() => client.joined.has(`user-${id}`))
     return client
   }
-  return { app, rooms, url, enter }
+  return { app, rooms, diaries, gate, url, enter }
 }
 
 t.test('the stranger is short, and knows nothing of this package', async t => {
-  t.ok(stranger.trimEnd().split('\n').length <= 80, 'at most 80 lines')
+  t.ok(stranger.trimEnd().split('\n').length <= 180, 'at most 180 lines')
   t.strictSame(
     [...stranger.matchAll(/from '([^']+)'/g)].map(match => match[1]),
     ['ws']
@@ -100,7 +124,7 @@ t.test('a client written from the protocol alone signs in, joins, sends, hears a
 })
 
 t.test('it answers pings, and stays', async t => {
-  const { app, enter } = await meet(t, 100)
+  const { app, enter } = await meet(t, { heartbeatMs: 100 })
   const ann = await enter('ann')
   await until(() => ann.pongs >= 3)
   t.equal(app.sockets.connections().length, 1)
@@ -127,8 +151,138 @@ t.test('it comes back to a server that was started again', async t => {
   await app.close()
   await until(() => ann.closes.length > 0)
   t.equal(ann.closes[0], 1012)
-  await meet(t, 25_000, Number(new URL(url).port))
+  await meet(t, { port: Number(new URL(url).port) })
   await until(() => ann.joined.has('lobby'))
+})
+
+t.test('it comes back with its positions, and hears what it missed, once and in order', async t => {
+  const { app, diaries, enter } = await meet(t)
+  const [ann, bob] = [await enter('ann'), await enter('bob')]
+  t.match(await ann.join('diary-a'), { position: { offset: 0, tag: '' }, outcome: { kind: 'fresh' } })
+  await bob.join('diary-a')
+  const { position, stored } = await bob.send('diary-a', 'say', { text: 'one' })
+  t.equal(stored, 'memory')
+  await diaries.broadcast({ name: 'a' }, { cmd: 'typing', param: {} })
+  await diaries.broadcast({ name: 'a' }, { cmd: 'said', param: { text: 'not for Ann' } }, { except: { user: 'ann' } })
+  await until(() => ann.positions.get('diary-a')?.offset === 2)
+  t.strictSame(
+    ann.heard.map(({ cmd, offset, tag }) => [cmd, offset, tag]),
+    [
+      ['said', 1, position.tag],
+      ['typing', undefined, undefined]
+    ]
+  )
+
+  cut(app, 'ann')
+  await until(() => ann.closes.length === 1)
+  await bob.send('diary-a', 'say', { text: 'two' })
+  await diaries.broadcast({ name: 'a' }, { cmd: 'said', param: { text: 'nor that' } }, { except: { user: 'ann' } })
+  await bob.send('diary-a', 'say', { text: 'three' })
+  await until(() => ann.positions.get('diary-a')?.offset === 5)
+  t.strictSame(ann.outcomes.at(-1), { channel: 'diary-a', kind: 'recovered', from: 2, to: 5 })
+  t.strictSame(texts(ann), ['one', 'two', 'three'])
+  t.strictSame(texts(bob), ['one', 'not for Ann', 'two', 'nor that', 'three'])
+
+  const page = await ann.history('diary-a', { limit: 3 })
+  t.strictSame(page.reply.messages, [ann.heard[2], ann.heard[3]], 'the same frames, without what is not for it')
+  t.equal(page.reply.complete, false)
+  const { reply } = await ann.history('diary-a', {
+    before: { ...position, offset: 3, tag: ann.heard[2]!.tag },
+    limit: 3
+  })
+  t.match(reply, { messages: [{ offset: 1 }], complete: true, position: { offset: 5 } })
+  await t.rejects(ann.history('diary-a', { after: { ...position, tag: 'x' }, limit: 3 }), {
+    code: 'unknown-position',
+    message: 'rewound'
+  })
+  await t.rejects(ann.history('user-ann', { limit: 3 }), { code: 'forbidden' })
+  await t.rejects(ann.history('diary-a', { limit: 101 }), { code: 'invalid-param' })
+})
+
+t.test('what is not kept any more is a gap, also where the server was started again with an empty store', async t => {
+  const { app, diaries, enter, url } = await meet(t)
+  const ann = await enter('ann')
+  await ann.join('diary-a')
+  cut(app, 'ann')
+  await until(() => ann.closes.length === 1)
+  for (let i = 1; i <= 8; i++) await diaries.broadcast({ name: 'a' }, { cmd: 'said', param: { text: `${i}` } })
+  await until(() => ann.joined.has('diary-a'))
+  t.strictSame(ann.outcomes.at(-1), { channel: 'diary-a', kind: 'gap', from: 0, to: 8, reason: 'trimmed' })
+  await diaries.broadcast({ name: 'a' }, { cmd: 'said', param: { text: '9' } })
+  await until(() => ann.heard.length === 1)
+  t.match(ann.heard, [{ offset: 9, param: { text: '9' } }])
+
+  await app.close()
+  const again = await meet(t, { port: Number(new URL(url).port) })
+  await until(() => ann.joined.has('diary-a'))
+  t.strictSame(ann.outcomes.at(-1), { channel: 'diary-a', kind: 'gap', to: 0, reason: 'epoch-lost' })
+  await again.diaries.broadcast({ name: 'a' }, { cmd: 'said', param: { text: '10' } })
+  await until(() => ann.heard.length === 2)
+})
+
+t.test('a command whose answer was lost is sent again, and takes effect once', async t => {
+  const { app, gate, enter } = await meet(t)
+  const ann = await enter('ann')
+  const { session } = ann
+  await ann.join('diary-a')
+  let open = () => {}
+  gate.open = new Promise<void>(resolve => {
+    open = resolve
+  })
+  const said = [ann.send('diary-a', 'say', { text: 'one' }), ann.send('diary-a', 'say', { text: 'two' })]
+  await until(() => gate.runs.length === 1)
+  cut(app, 'ann')
+  await until(() => ann.closes.length === 1)
+  open()
+  t.match(await Promise.all(said), [{ reply: { length: 3 }, position: { offset: 1 } }, { position: { offset: 2 } }])
+  t.strictSame(gate.runs, ['one', 'two'], 'each ran once')
+  t.equal(ann.session, session)
+  t.strictSame(texts(ann), ['one', 'two'])
+})
+
+t.test('what is refused for the moment comes again, and the order stays', async t => {
+  const { enter } = await meet(t)
+  const ann = await enter('ann')
+  await ann.join('diary-a')
+  await ann.join('diary-b')
+  const wanted = Array.from({ length: 14 }, (_, i) => `${i + 1}`)
+  const sent = wanted.map(text => ann.send('diary-a', 'say', { text }))
+  const other = ann.send('diary-b', 'say', { text: 'elsewhere' })
+  t.match(await other, { stored: 'memory' }, 'another channel is not held up')
+  await Promise.all(sent)
+  t.strictSame(
+    texts(ann).filter(text => text !== 'elsewhere'),
+    wanted
+  )
+})
+
+t.test('a session belongs to one profile, and to the highest dial', async t => {
+  const { url, enter } = await meet(t)
+  const ann = await enter('ann')
+  const { WebSocket } = await import('ws')
+  const dial = async (id: string, value: unknown) => {
+    const text = typeof value === 'string' ? value : Buffer.from(JSON.stringify(value)).toString('base64url')
+    const headers = { cookie: await login(`${url}/login`, { id }), origin: url }
+    const ws = new WebSocket(`${url.replace('http', 'ws')}/ws/connect`, ['channels.v1', `resume.${text}`], { headers })
+    ws.on('error', () => {})
+    t.teardown(() => ws.terminate())
+    return new Promise<any>(resolve => {
+      ws.once('message', data => resolve(JSON.parse(String(data)).param))
+      ws.once('close', code => resolve(code))
+      ws.once('unexpected-response', (_request, { statusCode }) => resolve(statusCode))
+    })
+  }
+  const stolen = await dial('bob', { s: ann.session, n: 7, p: {} })
+  t.equal(stolen.resumed, false)
+  t.not(stolen.session, ann.session)
+  t.equal(await dial('ann', { s: ann.session, n: 0, p: {} }), 4501, 'a dial that is not higher')
+  t.equal(ann.ended, false)
+  t.match(await dial('ann', { s: ann.session, n: 1, p: {} }), { session: ann.session, resumed: true })
+  await until(() => ann.ended)
+  t.equal(ann.closes.at(-1), 4501)
+  for (const malformed of ['x', { n: -1, p: {} }, { n: 1 }, { n: 1, p: { lobby: ['a', 1] } }, 'A'.repeat(2042)]) {
+    t.equal(await dial('ann', malformed), 400)
+  }
 })
 
 t.test('without a cookie it is refused, and without an origin as well', async t => {
@@ -157,14 +311,26 @@ t.test('the page names every frame, field and code of the wire, and shows no fra
     $skip: true,
     $closing: true
   }
-  for (const name of [...Object.keys(frames), '$join', '$leave', '$pong', SUBPROTOCOL]) t.match(page.text, name, name)
+  for (const name of [...Object.keys(frames), ...CLIENT_COMMANDS, SUBPROTOCOL]) t.match(page.text, name, name)
+  const reasons: Record<GapReason, true> = {
+    trimmed: true,
+    'epoch-lost': true,
+    rewound: true,
+    slow: true,
+    'over-limit': true,
+    'store-error': true
+  }
+  for (const reason of Object.keys(reasons)) t.match(page.text, `| \`${reason}\` |`, reason)
+  const [, resume] = /channels\.v1, resume\.(\w+)/.exec(page.text)!
+  t.match(Buffer.from(resume!, 'base64url').toString(), '{"s":"m3ZrQk0nT9C1xUo2v8p5Lw","n":1,"p":{')
   const named = [...page.text.matchAll(/"code": "([a-z-]+)"/g)].map(match => match[1]!)
   for (const code of named) t.ok(Object.hasOwn(NACK_CODES, code), code)
-  const fields = new Set(['channel', 'via', 'cmd', 'param', 'from', 'id', 'ref'])
+  const fields = new Set(['channel', 'via', 'cmd', 'param', 'from', 'id', 'ref', 'offset', 'tag'])
   for (const { code, language, line } of blocksOf(page).filter(({ language }) => language === 'json')) {
     const value = JSON.parse(code)
     for (const frame of Array.isArray(value) ? value : [value]) {
-      if (frame.count !== undefined) continue
+      // The state of a presence, a position, and what a client comes back with are parts of frames.
+      if (frame.count !== undefined || frame.epoch !== undefined || frame.n !== undefined) continue
       t.equal(typeof frame.cmd, 'string', `${language}:${line} is a frame`)
       t.strictSame(
         Object.keys(frame).filter(key => !fields.has(key)),
@@ -177,4 +343,13 @@ t.test('the page names every frame, field and code of the wire, and shows no fra
 
 async function until(condition: () => unknown): Promise<void> {
   while (!condition()) await new Promise(resolve => setTimeout(resolve, 5))
+}
+
+/** Ends a user's links without a goodbye. */
+function cut(app: FastifyInstance, id: string): void {
+  for (const { profile, transport } of app.sockets.connections()) if (profile?.id === id) transport.destroy()
+}
+
+function texts({ heard }: Stranger): string[] {
+  return heard.filter(({ cmd }) => cmd === 'said').map(({ param }) => param.text)
 }
