@@ -256,6 +256,22 @@ t.test('what is refused for the moment comes again, and the order stays', async 
   )
 })
 
+t.test('what is given up while it waits never takes effect, and holds nothing up', async t => {
+  const { gate, enter } = await meet(t)
+  const ann = await enter('ann')
+  await ann.join('diary-a')
+  const giveUp = new AbortController()
+  const sent = Array.from({ length: 12 }, (_, i) =>
+    ann.send('diary-a', 'say', { text: `${i + 1}` }, i === 11 ? giveUp.signal : undefined)
+  )
+  // Ten at once are allowed; those after them are refused for the moment.
+  await sent[9]
+  giveUp.abort()
+  await t.rejects(sent[11]!, { code: 'voided' })
+  await ann.send('diary-a', 'say', { text: '13' })
+  t.strictSame(gate.runs, ['1', '2', '3', '4', '5', '6', '7', '8', '9', '10', '11', '13'])
+})
+
 t.test('a session belongs to one profile, and to the highest dial', async t => {
   const { url, enter } = await meet(t)
   const ann = await enter('ann')
