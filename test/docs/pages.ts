@@ -3,6 +3,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
 import { DEFAULTS } from '../../client/options.ts'
+import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../../lib/broker/broker.ts'
+import { MEMORY_DEFAULTS } from '../../lib/broker/memory.ts'
+import { DEFAULT_LOG } from '../../lib/channel/rules.ts'
+import { MAX_RESUME_CHARACTERS } from '../../lib/connection/resume.ts'
 import { errorTable } from '../../lib/errors.ts'
 import { DEFAULT_LIMITS, DEFAULT_TIMES } from '../../lib/options.ts'
 import { CLOSE_CODES } from '../../lib/protocol/close-code.ts'
@@ -80,6 +84,39 @@ t.test('options.md names every option of the plugin, and no other', async t => {
   t.ok(known.length > 10, 'they were found')
   const named = tableUnder(options, 'General').map(([name]) => name!)
   t.strictSame(named.sort(), [...known, ...Object.keys(DEFAULT_TIMES)].sort())
+})
+
+t.test(
+  'brokers.md holds the options of the memory broker with their defaults, and every member of a broker',
+  async t => {
+    const brokers = pageAt('docs/brokers.md')
+    t.strictSame(
+      tableUnder(brokers, '`memory()`').map(([name, value]) => [name, value]),
+      Object.entries(MEMORY_DEFAULTS).map(shown)
+    )
+    const members = membersOf('lib/broker/broker.ts', 'Broker')
+    t.ok(members.length > 10, 'they were found')
+    t.strictSame(
+      tableUnder(brokers, 'Write your own').map(([name]) => name!.replace(/\(.*/, '')),
+      members
+    )
+  }
+)
+
+t.test('the bounds that the pages tell are those of the sources', async t => {
+  const { entries, ageMs, bytes } = DEFAULT_LOG
+  t.match(pageAt('docs/contract.md').text, `the last ${entries.toLocaleString('en-US')} publications`)
+  t.match(
+    pageAt('docs/contract.md').text,
+    `${ageMs / 3_600_000} hours (\`ageMs: 86_400_000\`), ${bytes / 1_048_576} MiB`
+  )
+  const answers = [`${RESULT_AGE_MS / 60_000} minutes`, RESULT_IDS, RESULT_CHARACTERS].map(value =>
+    value.toLocaleString('en-US')
+  )
+  for (const path of ['docs/protocol.md', 'docs/guarantees.md', 'docs/brokers.md']) {
+    for (const value of answers) t.match(pageAt(path).text, value, `${path}: ${value}`)
+  }
+  t.match(pageAt('docs/protocol.md').text, `has at most ${MAX_RESUME_CHARACTERS.toLocaleString('en-US')} characters`)
 })
 
 t.test('client.md and security.md name every option of the client and the cookie, with the defaults', async t => {
@@ -203,8 +240,8 @@ function literalsOf(path: string, name: string): string[] {
 function leastValues(table: string): string[][] {
   const text = read('lib/options.ts')
   const [, body] = new RegExp(`const ${table} = \\{\\n([\\s\\S]*?)\\n\\}`).exec(text)!
-  return [...body!.matchAll(/^ {2}(\w+): count\((\d+)/gm)].map(([, name, least]) => [
+  return [...body!.matchAll(/^ {2}(\w+): count\(([\d_]+)/gm)].map(([, name, least]) => [
     name!,
-    Number(least).toLocaleString('en-US')
+    Number(least!.replaceAll('_', '')).toLocaleString('en-US')
   ])
 }
