@@ -36,17 +36,18 @@ assert.equal(none.position, null)
 
 // A client that knows the protocol and nothing else: it says something, asks for what was before, and is cut off.
 interface Frame {
+  channel?: string
   cmd: string
   param: any
-  offset?: number
 }
 const dial = (...resume: string[]) => {
   const frames: Frame[] = []
   const ws = new WebSocket(`${url}/ws/connect`, ['channels.v1', ...resume])
   ws.on('message', data => frames.push(JSON.parse(String(data))))
   const next = async (name: string) => {
-    await until(() => frames.some(({ cmd }) => cmd === name))
-    return frames.find(({ cmd }) => cmd === name)!.param
+    const find = () => frames.find(({ cmd, channel = 'journal-a' }) => cmd === name && channel === 'journal-a')
+    await until(find)
+    return find()!.param
   }
   return { ws, frames, next }
 }

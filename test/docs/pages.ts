@@ -103,6 +103,20 @@ t.test(
   }
 )
 
+t.test('controllers.md names every option of each controller, and no other', async t => {
+  const controllers = pageAt('docs/controllers.md')
+  for (const [file, heading, name] of [
+    ['notifications', '`notifications`', 'NotificationsOptions'],
+    ['chat-room', '`chatRooms`', 'ChatRoomsOptions'],
+    ['connect', '`connect`', 'ConnectOptions']
+  ] as const) {
+    const named = tableUnder(controllers, heading).flatMap(([cell]) => cell!.split(/`, `/))
+    const members = membersOf(`controllers/${file}.ts`, name)
+    t.ok(members.length > 2, `${name} was found`)
+    t.strictSame(named.map(option => option.replace(/`|\(.*/g, '')).sort(), members.sort(), name)
+  }
+})
+
 t.test('the bounds that the pages tell are those of the sources', async t => {
   const { entries, ageMs, bytes } = DEFAULT_LOG
   t.match(pageAt('docs/contract.md').text, `the last ${entries.toLocaleString('en-US')} publications`)
