@@ -247,7 +247,10 @@ function literalsOf(path: string, name: string): string[] {
     (statement): statement is ts.TypeAliasDeclaration =>
       ts.isTypeAliasDeclaration(statement) && statement.name.text === name
   )
-  return [...found!.type.getText().matchAll(/'([a-z-]+)'/g)].map(match => match[1]!)
+  const { types } = found!.type as ts.UnionTypeNode
+  return types.flatMap(type =>
+    ts.isLiteralTypeNode(type) && ts.isStringLiteral(type.literal) ? [type.literal.text] : []
+  )
 }
 
 /** Name and least value of each number in a table of schemas of lib/options.ts. */
