@@ -5,6 +5,7 @@ import ts from 'typescript'
 import { DEFAULTS } from '../../client/options.ts'
 import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../../lib/broker/broker.ts'
 import { MEMORY_DEFAULTS } from '../../lib/broker/memory.ts'
+import { SQLITE_DEFAULTS } from '../../lib/broker/sqlite.ts'
 import { DEFAULT_LOG } from '../../lib/channel/rules.ts'
 import { MAX_RESUME_CHARACTERS } from '../../lib/connection/resume.ts'
 import { errorTable } from '../../lib/errors.ts'
@@ -86,22 +87,23 @@ t.test('options.md names every option of the plugin, and no other', async t => {
   t.strictSame(named.sort(), [...known, ...Object.keys(DEFAULT_TIMES)].sort())
 })
 
-t.test(
-  'brokers.md holds the options of the memory broker with their defaults, and every member of a broker',
-  async t => {
-    const brokers = pageAt('docs/brokers.md')
-    t.strictSame(
-      tableUnder(brokers, '`memory()`').map(([name, value]) => [name, value]),
-      Object.entries(MEMORY_DEFAULTS).map(shown)
-    )
-    const members = membersOf('lib/broker/broker.ts', 'Broker')
-    t.ok(members.length > 10, 'they were found')
-    t.strictSame(
-      tableUnder(brokers, 'Write your own').map(([name]) => name!.replace(/\(.*/, '')),
-      members
-    )
-  }
-)
+t.test('brokers.md holds the options of each broker with their defaults, and every member of a broker', async t => {
+  const brokers = pageAt('docs/brokers.md')
+  t.strictSame(
+    tableUnder(brokers, '`memory()`').map(([name, value]) => [name, value]),
+    Object.entries(MEMORY_DEFAULTS).map(shown)
+  )
+  t.strictSame(
+    tableUnder(brokers, '`sqlite()`').map(([name, value]) => [name, value!.replaceAll("'", '')]),
+    Object.entries({ path: 'required', ...SQLITE_DEFAULTS }).map(shown)
+  )
+  const members = membersOf('lib/broker/broker.ts', 'Broker')
+  t.ok(members.length > 10, 'they were found')
+  t.strictSame(
+    tableUnder(brokers, 'Write your own').map(([name]) => name!.replace(/\(.*/, '')),
+    members
+  )
+})
 
 t.test('controllers.md names every option of each controller, and no other', async t => {
   const controllers = pageAt('docs/controllers.md')
@@ -131,6 +133,12 @@ t.test('the bounds that the pages tell are those of the sources', async t => {
     for (const value of answers) t.match(pageAt(path).text, value, `${path}: ${value}`)
   }
   t.match(pageAt('docs/protocol.md').text, `has at most ${MAX_RESUME_CHARACTERS.toLocaleString('en-US')} characters`)
+  const codes = pages.flatMap(page => [...page.text.matchAll(/FST_CHANNELS_[A-Z_]+[A-Z]/g)].map(([code]) => code))
+  t.strictSame(
+    [...new Set(codes)].filter(code => !Object.hasOwn(errorTable, code)),
+    [],
+    'codes'
+  )
 })
 
 t.test('client.md and security.md name every option of the client and the cookie, with the defaults', async t => {
