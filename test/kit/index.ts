@@ -1,0 +1,12 @@
+// What `fastify-channels/testing` offers, one name a line.
+export type { BrokerCall, Failure } from './broker.ts'
+export { Chance } from './chance.ts'
+export type { ChaosOptions, Fault } from './chaos.ts'
+export { DEFAULT_FAULTS, FAULTS } from './chaos.ts'
+export { LossError } from './checks.ts'
+export type { ClientOptions, KitClient } from './client.ts'
+export type { Direction } from './link.ts'
+export type { Net, NetOptions } from './net.ts'
+export { createNet } from './net.ts'
+export type { AppBuilder, NetNode, NodeOptions } from './node.ts'
+export type { Heard } from './record.ts'

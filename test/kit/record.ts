@@ -1,0 +1,19 @@
+import type { Gap, Joined } from '../../client/channel.ts'
+import type { Message } from '../../lib/protocol/message.ts'
+import type { LeaveReason } from '../../lib/protocol/system.ts'
+
+/** What an application heard through its client; `line` is the trace's length at that moment. */
+export type Heard = { readonly at: number; readonly line: number } & What
+
+export type What =
+  | { readonly kind: 'message'; readonly via: string; readonly message: Message; readonly place: Place | null }
+  | { readonly kind: 'joined'; readonly channel: string; readonly joined: Joined }
+  | { readonly kind: 'gap'; readonly channel: string; readonly gap: Gap }
+  | { readonly kind: 'left'; readonly channel: string; readonly reason: LeaveReason }
+  | { readonly kind: 'lost' }
+
+/** Where a publication stands in its channel's log. */
+export interface Place {
+  readonly offset: number
+  readonly tag: string
+}
