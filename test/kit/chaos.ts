@@ -1,22 +1,9 @@
 import type { BrokerCall } from './broker.ts'
 import type { Chance } from './chance.ts'
 import type { KitClient } from './client.ts'
+import type { KitNode } from './node.ts'
 import type { Timeline } from './timeline.ts'
 import type { Trace } from './trace.ts'
-
-/** What a node of either form can be made to suffer. */
-export interface Sufferer {
-  readonly name: string
-  readonly state: string
-  stall(ms: number): void
-  kill(): void
-  beginDrain(): Promise<void>
-  restart(options?: { readonly store?: boolean }): Promise<void>
-  refuse(status: number): void
-  admit(): void
-  failNext(call: BrokerCall, failure?: { readonly done?: boolean }): void
-  loseNext(count?: number): void
-}
 
 /** Faults of clients and their links, and of nodes. */
 export const FAULTS = [
@@ -69,7 +56,7 @@ export interface ChaosParts {
   readonly trace: Trace
   readonly chance: Chance
   readonly clients: () => readonly KitClient<any>[]
-  readonly nodes: readonly Sufferer[]
+  readonly nodes: readonly KitNode<any>[]
   readonly heal: () => void
 }
 
@@ -110,7 +97,7 @@ export class Chaos {
     if (undo !== undefined) this.#later(() => undo(client))
   }
 
-  #onNode(fault: Fault, node: Sufferer): void {
+  #onNode(fault: Fault, node: KitNode<any>): void {
     const { chance, trace } = this.#parts
     const restart = (store: boolean): void => {
       this.#later(() => {

@@ -9,7 +9,9 @@ import type { Path } from './path.ts'
 import type { Heard, Place, What } from './record.ts'
 import type { Host } from './timeline.ts'
 import type { Trace } from './trace.ts'
-import type { KitWebSocket, Tap } from './websocket.ts'
+import type { Tap } from './websocket.ts'
+
+const BEARS_PLACE = /"(offset|via)":/
 
 /** How a client of a net or a world is made. */
 export interface ClientOptions {
@@ -30,8 +32,10 @@ export interface Surroundings {
   readonly host: Host
   readonly trace: Trace
   readonly path: Path
-  readonly dial: (url: string, protocols: readonly string[], tap: Tap) => KitWebSocket
-  readonly fetch: FetchLike
+  /** The class that its socket dials with. */
+  readonly webSocket: (tap: Tap) => WebSocketConstructor
+  /** What it asks with why it was refused; without it does not ask. */
+  readonly fetch?: FetchLike
 }
 
 /** The real client, all that its application hears recorded, and what can happen to it. */
@@ -46,26 +50,36 @@ export class KitClient<C = unknown> implements Witness {
   readonly #trace: Trace
   readonly #path: Path
   readonly #channels = new Set<string>()
-  /** The frame at hand, whose place a message has that does not bear it itself. */
-  #frame: { offset?: number; tag?: string; via?: string } | null = null
+  /** The frame at hand: a message need not bear its place itself. */
+  #text = ''
   #reading = true
 
   constructor(url: string, options: ClientOptions, surroundings: Surroundings) {
-    const { host, trace, path, dial, fetch } = surroundings
+    const { host, trace, path, webSocket, fetch } = surroundings
     this.name = host.name
     this.user = options.profile?.id ?? null
     this.host = host
     this.#trace = trace
     this.#path = path
-    const tap = this.#tap()
-    const WebSocket = ((url: string, protocols: string[]) =>
-      dial(url, protocols, tap)) as unknown as WebSocketConstructor
-    this.socket = new Socket<C>(url, { probe: true, ...options.socket, connect: false, WebSocket, fetch, clock: host })
+    const WebSocket = webSocket(this.#tap())
+    this.socket = new Socket<C>(url, {
+      probe: fetch !== undefined,
+      ...options.socket,
+      connect: false,
+      WebSocket,
+      clock: host,
+      ...(fetch && { fetch })
+    })
     this.socket.on('$open', ({ session }) => this.sessions.add(session))
     this.socket.on('$message', message => this.#message(message))
     this.socket.on('$state', ({ name }) => trace.add(this.name, `is ${name}`))
     this.socket.on('$close', () => this.#record({ kind: 'lost' }))
-    this.socket.on('$error', ({ code, message }) => trace.add(this.name, `error ${code} ${message}`))
+    this.socket.on('$error', ({ code, message, cause }) => {
+      trace.add(
+        this.name,
+        `error ${message === code ? code : `${code}: ${message}`}${cause instanceof Error ? ` (${cause.message})` : ''}`
+      )
+    })
     if (options.socket?.connect !== false) this.socket.connect()
   }
 
@@ -195,9 +209,10 @@ export class KitClient<C = unknown> implements Witness {
   }
 
   #received(text: string): void {
-    this.#frame = JSON.parse(text)
-    const { cmd, channel } = this.#frame as { cmd?: string; channel?: string }
-    if (cmd === '$joined' && channel !== undefined) this.#watch(channel)
+    this.#text = text
+    if (!text.includes('"$joined"')) return
+    const { cmd, channel } = JSON.parse(text)
+    if (cmd === '$joined') this.#watch(channel)
   }
 
   /** Listens to what a channel tells of itself, before anybody else does. */
@@ -212,9 +227,9 @@ export class KitClient<C = unknown> implements Witness {
 
   #message(message: Message): void {
     const { position } = message as { position?: Place }
-    const { offset, tag, via } = this.#frame ?? {}
-    const place = position ?? (offset === undefined || tag === undefined ? null : { offset, tag })
-    this.#record({ kind: 'message', via: via ?? message.channel, message, place })
+    const { offset, tag, via = message.channel } = BEARS_PLACE.test(this.#text) ? JSON.parse(this.#text) : {}
+    const place = position ?? (offset === undefined ? null : { offset, tag })
+    this.#record({ kind: 'message', via, message, place })
   }
 
   #record(what: What): void {

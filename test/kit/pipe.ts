@@ -97,6 +97,11 @@ export class Pipe<T extends { readonly length: number }> {
     for (const each of waiting) if (each !== 'end') each.done()
   }
 
+  /** The receiver takes nothing until it pulls. */
+  stop(): void {
+    this.#wants = false
+  }
+
   /** The receiver takes again. */
   pull(): void {
     this.#wants = true
@@ -169,7 +174,8 @@ export class Pipe<T extends { readonly length: number }> {
         return
       }
       this.#length -= first.item.length
-      this.#wants = mouth.arrive(first.item)
+      // Who takes it may have stopped the pipe meanwhile.
+      if (!mouth.arrive(first.item)) this.#wants = false
       this.#fill()
     }
   }

@@ -15,9 +15,7 @@ interface Happening extends Timer {
   run: (() => void) | null
 }
 
-/** Rounds of the event loop in which nothing moves before the moment counts as over. */
-const IDLE_ROUNDS = 3
-/** Rounds that something which was started may take (an app that boots) without the clock. */
+/** Turns that something which was started may take (an app that boots) without the clock. */
 const BUSY_ROUNDS = 20_000
 /** Real milliseconds that `settle(promise)` waits for what comes from outside the simulation. */
 const OUTSIDE_MS = 5_000
@@ -28,7 +26,7 @@ const EPOCH_MS = 1_700_000_000_000
 /** One time line for all that takes part in a simulation; it moves only when it is told to. */
 export class Timeline {
   readonly chance: Chance
-  readonly #idleRounds: number
+  readonly #turns: Turns
   #now = 0
   #order = 0
   /** A binary heap by time, then by order. */
@@ -39,9 +37,9 @@ export class Timeline {
   #busy = 0
   #moving = false
 
-  constructor(chance: Chance, idleRounds: number = IDLE_ROUNDS) {
+  constructor(chance: Chance, turns: Turns) {
     this.chance = chance
-    this.#idleRounds = idleRounds
+    this.#turns = turns
   }
 
   get now(): number {
@@ -98,7 +96,7 @@ export class Timeline {
     }
     promise.then(done, done)
     const began = performance.now()
-    for (await turn(); !settled; await this.advance(0)) {
+    for (await this.#turns.next(); !settled; await this.advance(0)) {
       if (performance.now() - began > OUTSIDE_MS) throw new Error('settle: the promise waits for time to pass')
     }
     return promise
@@ -127,7 +125,7 @@ export class Timeline {
     this.#moving = true
     try {
       for (;;) {
-        await turn()
+        await this.#turns.next()
         let next = this.#due(this.#now)
         if (next === null) {
           await this.#quiet()
@@ -148,9 +146,9 @@ export class Timeline {
   /** Waits until nothing moves any more, or something is due. */
   async #quiet(): Promise<void> {
     let idle = 0
-    for (let rounds = 0; idle < this.#idleRounds && this.#due(this.#now, true) === null; rounds++) {
+    for (let rounds = 0; idle < this.#turns.idle && this.#due(this.#now, true) === null; rounds++) {
       const before = this.#moves
-      await turn()
+      await this.#turns.next()
       const still = before === this.#moves && (this.#busy === 0 || rounds > BUSY_ROUNDS)
       idle = still ? idle + 1 : 0
     }
@@ -174,13 +172,22 @@ export class Timeline {
     for (;;) {
       const first = this.#queue[0]
       if (first === undefined || first.at > by) return null
-      if (first.run === null || first.host?.state === 'dead') {
+      if (first.run === null) {
         pop(this.#queue)
-        this.#cancel(first)
         continue
       }
       return look ? first : pop(this.#queue)
     }
+  }
+
+  /** Nothing is to come any more: of that host, or of anybody. */
+  forget(host?: Host): void {
+    for (const happening of this.#queue) if (host === undefined || happening.host === host) happening.cancel()
+  }
+
+  /** Timers of that host that are to come. */
+  timersOf(host: Host): number {
+    return this.#queue.filter(each => each.host === host && each.kind === 'timer' && each.run !== null).length
   }
 
   /** Runs what a host was kept from, as one turn of its loop: timers first, then input, then what was put off to the end. */
@@ -191,7 +198,7 @@ export class Timeline {
       for (const happening of ordered) {
         this.#perform(happening)
         // Between two callbacks of one turn only ticks and promises run.
-        await new Promise<void>(resolve => process.nextTick(resolve))
+        await PROMISE_TURNS.next()
       }
     }
     void this.track(work())
@@ -274,6 +281,7 @@ export class Host implements Clock {
     this.#state = 'dead'
     for (const happening of this.#kept) happening.cancel()
     this.#kept = []
+    this.timeline.forget(this)
   }
 
   /** Lets what is left be tidied up. */
@@ -282,10 +290,19 @@ export class Host implements Clock {
   }
 }
 
-/** A turn of the real event loop: all ticks and promises run, and what other code put off to its end. */
-function turn(): Promise<void> {
-  return new Promise(resolve => setImmediate(resolve))
+/** Lets other code do what it put off. */
+export interface Turns {
+  /** Ends once other code has had its turn. */
+  readonly next: () => Promise<void>
+  /** Turns in which nothing moves before the moment counts as over. */
+  readonly idle: number
 }
+
+/** Whole turns of the real event loop: streams and HTTP put things off to the next, and that may do so again. */
+export const LOOP_TURNS: Turns = { idle: 3, next: () => new Promise(resolve => setImmediate(resolve)) }
+
+/** Only promises: a tick runs when none of them has anything left to do. */
+export const PROMISE_TURNS: Turns = { idle: 1, next: () => new Promise(resolve => process.nextTick(resolve)) }
 
 function isBefore(a: Happening, b: Happening): boolean {
   return a.at < b.at || (a.at === b.at && a.order < b.order)

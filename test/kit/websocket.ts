@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { WebSocketLike } from '../../client/transport.ts'
+import type { WebSocketConstructor, WebSocketLike } from '../../client/transport.ts'
 import type { Timer } from '../../lib/protocol/clock.ts'
 import { FrameReader, maskedFrame } from './frames.ts'
 import type { Ends } from './socket-end.ts'
@@ -92,14 +92,21 @@ export abstract class KitWebSocket implements WebSocketLike {
   }
 }
 
-/** Makes the connection that a WebSocket dials: its ends, or nothing where nobody listens, or the status of a refusal. */
-export type Connect = (done: (found: Ends | number | null) => void) => void
+type Headers = Readonly<Record<string, string>>
+
+/** What answers in a node's place. */
+export interface Refusing {
+  readonly refusal: { readonly status: number } | null
+}
+
+/** Makes the connection that a WebSocket dials: its ends, or who refuses it, or nothing where nobody listens. */
+export type Connect = (done: (found: Ends | Refusing | null) => void) => void
 
 /** A client's WebSocket over an in-memory socket: its handshake, its frames, its masks. */
-export class MemoryWebSocket extends KitWebSocket {
+class MemoryWebSocket extends KitWebSocket {
   readonly #url: URL
   readonly #protocols: readonly string[]
-  readonly #headers: Readonly<Record<string, string>>
+  readonly #headers: Headers
   readonly #key: string
   readonly #reader = new FrameReader((opcode, payload) => this.#frame(opcode, payload))
   #ends: Ends | null = null
@@ -107,14 +114,7 @@ export class MemoryWebSocket extends KitWebSocket {
   #end: { code: number; reason: string } = { code: 1006, reason: '' }
   #sentClose = false
 
-  constructor(
-    host: Host,
-    tap: Tap,
-    url: string,
-    protocols: readonly string[],
-    headers: Readonly<Record<string, string>>,
-    connect: Connect
-  ) {
+  constructor(host: Host, tap: Tap, url: string, protocols: readonly string[], headers: Headers, connect: Connect) {
     super(host, tap, url)
     this.#url = new URL(url)
     this.#protocols = protocols
@@ -123,9 +123,9 @@ export class MemoryWebSocket extends KitWebSocket {
     connect(found => this.#connected(found))
   }
 
-  #connected(found: Ends | number | null): void {
-    if (found === null || typeof found === 'number') {
-      this.over(1006, '', found ?? 0)
+  #connected(found: Ends | Refusing | null): void {
+    if (found === null || 'refusal' in found) {
+      this.over(1006, '', found?.refusal?.status ?? 0)
       return
     }
     this.#ends = found
@@ -212,8 +212,17 @@ export class MemoryWebSocket extends KitWebSocket {
   }
 }
 
+/** The class with which one client dials. */
+export function memoryWebSocket(host: Host, tap: Tap, headers: Headers, connect: Connect): WebSocketConstructor {
+  return class extends MemoryWebSocket {
+    constructor(url: string, protocols: string[]) {
+      super(host, tap, url, protocols, headers, connect)
+    }
+  }
+}
+
 /** The head of an HTTP/1.1 request without a body. */
-export function requestText(method: string, url: URL, headers: Readonly<Record<string, string>>): string {
+export function requestText(method: string, url: URL, headers: Headers): string {
   const lines = Object.entries({ host: url.host, ...headers }).map(([name, value]) => `${name}: ${value}`)
   return `${method} ${url.pathname}${url.search} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`
 }

@@ -1,0 +1,107 @@
+import { execFile } from 'node:child_process'
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { build } from 'esbuild'
+import t from 'tap'
+import { root } from '../fixtures/docs.ts'
+import { netTrace, roomNet, roomWorld, troubledStory, worldTrace } from '../fixtures/kit-story.ts'
+import { createNet } from '../kit/index.ts'
+
+t.test('the same seed gives a byte-identical trace, and another seed another one', async t => {
+  for (const [name, trace] of [
+    ['a net', netTrace],
+    ['a world', worldTrace]
+  ] as const) {
+    const first = await trace(7)
+    t.ok(first.split('\n').length > 100, `${name} has something to tell`)
+    t.equal(await trace(7), first, `${name}, once more`)
+    t.not(await trace(8), first, `${name}, another seed`)
+  }
+})
+
+t.test('it is the same in another process, which ends by itself', async t => {
+  const folder = join(root, 'node_modules', '.cache', `kit-${process.pid}`)
+  mkdirSync(folder, { recursive: true })
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const outfile = join(folder, 'story.mjs')
+  const contents = `import { netTrace, worldTrace } from './test/fixtures/kit-story.ts'
+    process.stdout.write(await netTrace(7) + await worldTrace(7))`
+  await build({
+    stdin: { contents, resolveDir: root, loader: 'ts' },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    packages: 'external',
+    outfile
+  })
+  const { NODE_OPTIONS: _, ...env } = process.env
+  const { stdout } = await promisify(execFile)(process.execPath, [outfile], { env, maxBuffer: 1e8, timeout: 60_000 })
+  t.ok(stdout === (await netTrace(7)) + (await worldTrace(7)), 'byte by byte')
+})
+
+t.test('ten minutes of reconnecting take less than a second', async t => {
+  const began = performance.now()
+  const net = await roomNet()
+  const ada = net.client({ profile: { id: 'ada' } })
+  ada.socket.join('room-:n', { n: '1' })
+  for (let minute = 0; minute < 10; minute++) {
+    await net.advance(30_000)
+    if (minute % 2 === 0) ada.cut()
+    else ada.reset()
+    await net.advance(30_000)
+    t.equal(ada.socket.state.name, 'connected', `minute ${minute}`)
+  }
+  t.equal(net.now, 600_000)
+  t.equal(ada.sessions.size, 11)
+  await net.close()
+  const took = performance.now() - began
+  t.ok(took < 1_000, `${took.toFixed(0)} ms`)
+})
+
+t.test('no port is opened, and nothing is left when a net is closed', async t => {
+  const before = process.getActiveResourcesInfo().sort()
+  const net = await roomNet({ nodes: 2 })
+  await troubledStory(net, 10)
+  for (const { app } of net.nodes) t.notOk(app.server.listening)
+  t.strictSame(process.getActiveResourcesInfo().sort(), before, 'no sockets, no timers while it runs')
+  await net.close()
+  t.equal(net.pending, 0)
+  t.strictSame(process.getActiveResourcesInfo().sort(), before)
+  for (const node of net.nodes) {
+    t.equal(node.state, 'down')
+    t.equal(node.leftTimers, 0, 'an app that closes leaves no timer')
+  }
+  await net.close()
+})
+
+t.test('a net may be disposed of by its block', async t => {
+  let held: { readonly pending: number } | null = null
+  {
+    await using net = await createNet()
+    held = net
+    net.client()
+    await net.settle()
+  }
+  t.equal(held.pending, 0)
+})
+
+t.test('worlds run at least fifty stories a second', async t => {
+  // Of this process's own time: what else the machine does is not the kit's to answer for.
+  const cpu = (): number => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1e6
+  }
+  await worldTrace(1)
+  const began = cpu()
+  const stories = 60
+  for (let seed = 1; seed <= stories; seed++) {
+    const world = await roomWorld({ seed, latencyMs: [0, 20] })
+    await troubledStory(world, 30)
+    await world.close()
+    t.equal(world.pending, 0)
+  }
+  const perSecond = stories / (cpu() - began)
+  t.comment(`${perSecond.toFixed(0)} stories a second`)
+  t.ok(perSecond >= 50, `${perSecond.toFixed(0)} stories a second`)
+})
