@@ -86,7 +86,8 @@ export class Net extends Simulation<ServingApp, NetNode> {
 
   async #ownApp({ clock, broker, profile }: NodeOptions): Promise<FastifyInstance> {
     const { options = {}, setup } = this.#options
-    const app = fastify()
+    // The time that a plugin or a hook may take is real time's.
+    const app = fastify({ pluginTimeout: 0 })
     await app.register(channels, { profile, ...(HAS_BROKER ? { broker } : {}), ...options, clock } as ChannelsOptions)
     app.get(
       '/ws/connect',
