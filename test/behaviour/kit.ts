@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import t from 'tap'
 import { root } from '../fixtures/docs.ts'
+import { inMemory, onTcp } from '../fixtures/kit-mirror.ts'
 import { netTrace, roomNet, roomWorld, troubledStory, worldTrace } from '../fixtures/kit-story.ts'
 import { createNet } from '../kit/index.ts'
 
@@ -25,7 +26,8 @@ t.test('it is the same in another process, which ends by itself', async t => {
   mkdirSync(folder, { recursive: true })
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const outfile = join(folder, 'story.mjs')
-  const contents = `import { netTrace, worldTrace } from './test/fixtures/kit-story.ts'
+  const contents = `import { inMemory, onTcp } from '../fixtures/kit-mirror.ts'
+import { netTrace, worldTrace } from './test/fixtures/kit-story.ts'
     process.stdout.write(await netTrace(7) + await worldTrace(7))`
   await build({
     stdin: { contents, resolveDir: root, loader: 'ts' },
@@ -84,6 +86,14 @@ t.test('a net may be disposed of by its block', async t => {
     await net.settle()
   }
   t.equal(held.pending, 0)
+})
+
+t.test('a story that is told on TCP too has the same events', async t => {
+  const told = await inMemory()
+  t.same(told.ada!.slice(0, 4), ['connected', 'open false', 'joined client fresh', 'room-1 said {"n":1} ada'])
+  t.same(told.eve!.slice(0, 2), ['closed', 'close 1006 true 401'])
+  t.ok(told.ada!.includes('close 1012 false undefined'))
+  t.strictSame(await onTcp(), told)
 })
 
 t.test('worlds run at least fifty stories a second', async t => {
