@@ -20,7 +20,13 @@ const folder = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'fastify-chan
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
 
 let used = ''
-const logger = { error: console.error, warn: console.error, debug() {}, child: () => logger, info: told => (used = told.driver ?? used) }
+const logger = {
+  error: console.error,
+  warn: console.error,
+  debug() {},
+  child: () => logger,
+  info: told => (used = told.driver ?? used)
+}
 const context = { clock: systemClock, logger, onControl() {} }
 const makers = {
   memory: () => memory()(context),
@@ -34,16 +40,34 @@ for (let round = 0; round < ROUNDS; round++) {
   for (const [name, make] of Object.entries(makers)) figures[name].push(await measure(await make(round)))
 }
 const fsyncMs = quantile(fsyncs, 0.5)
-const rate = Object.fromEntries(Object.entries(figures).map(([name, rounds]) => [name, quantile(rounds.map(r => r.rate), 0.5)]))
+const rate = Object.fromEntries(
+  Object.entries(figures).map(([name, rounds]) => [
+    name,
+    quantile(
+      rounds.map(r => r.rate),
+      0.5
+    )
+  ])
+)
 const groupMs = (publishers / rate.memory) * 1000
 const bound = publishers / ((fsyncMs + groupMs) / 1000)
-console.log(`Node ${process.versions.node}, ${used}, ${publishers} publishers, ${CHANNELS} channels, ${ROUNDS} rounds of ${seconds} s`)
+console.log(
+  `Node ${process.versions.node}, ${used}, ${publishers} publishers, ${CHANNELS} channels, ${ROUNDS} rounds of ${seconds} s`
+)
 for (const [name, rounds] of Object.entries(figures)) {
-  const at = q => quantile(rounds.flatMap(r => r.latencies), q).toFixed(2)
-  console.log(`${name.padEnd(7)}${String(Math.round(rate[name])).padStart(8)} acked commits/s, ack p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`)
+  const at = q =>
+    quantile(
+      rounds.flatMap(r => r.latencies),
+      q
+    ).toFixed(2)
+  console.log(
+    `${name.padEnd(7)}${String(Math.round(rate[name])).padStart(8)} acked commits/s, ack p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`
+  )
 }
 console.log(`fsync  p50 ${fsyncMs.toFixed(3)} ms; memory needs ${groupMs.toFixed(3)} ms for ${publishers}`)
-console.log(`sqlite reaches ${(rate.sqlite / bound).toFixed(2)} of ${publishers} / (fsync + memory) = ${Math.round(bound)}/s`)
+console.log(
+  `sqlite reaches ${(rate.sqlite / bound).toFixed(2)} of ${publishers} / (fsync + memory) = ${Math.round(bound)}/s`
+)
 
 async function measure(broker) {
   const latencies = []
@@ -56,7 +80,12 @@ async function measure(broker) {
     for (let id = 1; performance.now() < ends; id++) {
       const begun = performance.now()
       const channel = `channel-${(n + id) % CHANNELS}`
-      const text = JSON.stringify({ channel, cmd: 'chat-message', param: { text: `${n} ${id} ${'x'.repeat(100)}` }, from: `user-${n}` })
+      const text = JSON.stringify({
+        channel,
+        cmd: 'chat-message',
+        param: { text: `${n} ${id} ${'x'.repeat(100)}` },
+        from: `user-${n}`
+      })
       const command = { session, fence: 0, id, progress: { highest: id, holes: [] }, reply: '' }
       const answer = await broker.commit({ publications: [{ channel, text, except: [], log: LOG }], command })
       if (answer.kind !== 'stored') throw new Error(answer.kind)

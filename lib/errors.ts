@@ -90,7 +90,6 @@ const ERRORS = {
   FST_CHANNELS_CLOSING: [503, 'The server is closing'],
   FST_CHANNELS_SOCKET_GONE: [499, 'The client went away before the upgrade'],
   FST_CHANNELS_CONNECTION_CLOSED: [499, 'The connection closed before it had joined its channel'],
-  FST_CHANNELS_STORE_FAILED: [503, 'The store failed, and kept nothing of what was asked: %s'],
   FST_CHANNELS_MISSING_PARAMETER: [400, 'Parameter "%s" is required'],
   FST_CHANNELS_BAD_REQUEST: [400, '%s'],
   FST_CHANNELS_UNAUTHORIZED: [401, '%s'],

@@ -130,9 +130,11 @@ export class SessionTable {
     const session = this.#session(key)
     if (session === null) return null
     if (fence < session.fence) return { kind: 'fenced' }
-    if (id > session.highest || session.holes.includes(id)) return null
+    if (id > session.highest) return null
+    // A hole may be one whose commit was thought to have failed.
     const result = this.result(key, id)
-    return result === null ? { kind: 'expired' } : { kind: 'earlier', result }
+    if (result !== null) return { kind: 'earlier', result }
+    return session.holes.includes(id) ? null : { kind: 'expired' }
   }
 
   // What follows belongs into a transaction.

@@ -147,7 +147,7 @@ export class Store {
       if (kind === 'open') sessions.fence(session, fence)
       else sessions.end(session)
     }
-    return kind === 'open' ? { ...known, fence: Math.max(known.fence, fence) } : null
+    return kind === 'open' ? known : null
   }
 
   #commit({ publications, command }: Commit, tags: readonly string[], moment: Moment): CommitAnswer {
