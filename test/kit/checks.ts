@@ -66,6 +66,8 @@ class WitnessCheck {
   readonly #complain: Complain
   /** Where it stands in each channel with a log; null where it heard nothing that tells. */
   readonly #at = new Map<string, Position | null>()
+  /** Gaps of joins, which are told once more as such. */
+  readonly #told = new Map<string, string>()
   /** Tags that it was given already. */
   readonly #seen = new Set<string>()
 
@@ -99,12 +101,18 @@ class WitnessCheck {
     if (outcome.kind === 'fresh' && before !== null) {
       this.#complain(`${channel}: fresh, but stood at ${place(before)}`, heard)
     }
-    if (outcome.kind === 'gap') this.#hole(heard, channel, before, outcome, position)
+    if (outcome.kind === 'gap') {
+      this.#hole(heard, channel, before, outcome, position)
+      this.#told.set(channel, `${outcome.from} ${outcome.to} ${outcome.reason}`)
+    }
     this.#at.set(channel, position)
   }
 
   #gap(heard: Heard & { readonly kind: 'gap' }): void {
     const { channel, gap } = heard
+    const told = this.#told.get(channel) === `${gap.from} ${gap.to} ${gap.reason}`
+    this.#told.delete(channel)
+    if (told) return
     const position = (gap as { position?: Position }).position
     const before = this.#at.get(channel) ?? null
     this.#hole(heard, channel, before, gap, position ?? null)

@@ -19,6 +19,8 @@ interface Sent {
 /** The server's first piece: it says that the handshake is done. */
 const HELLO = Buffer.from('101')
 
+const NOTHING = Buffer.alloc(0)
+
 const noop = (): void => {}
 const cut = (chunk: Buffer, length: number): [Buffer, Buffer] => [chunk.subarray(0, length), chunk.subarray(length)]
 
@@ -145,6 +147,10 @@ export class WireTransport implements Transport, Mouth<Sent> {
 
   buffered(): number {
     return this.#down?.waiting ?? 0
+  }
+
+  whenDrained(task: () => void): void {
+    this.#down?.write(NOTHING, task)
   }
 
   received(): number {

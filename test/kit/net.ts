@@ -3,7 +3,6 @@ import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
 import type { FetchLike } from '../../client/transport.ts'
 import type { BrokerFactory } from '../../lib/broker/broker.ts'
-import { assertOptions } from '../../lib/options.ts'
 import { userChannel } from '../../lib/protocol/channel-name.ts'
 import type { Clock } from '../../lib/protocol/clock.ts'
 import type { ProfileLoader } from '../../lib/request/profile.ts'
@@ -47,9 +46,6 @@ export type AppBuilder = (options: NodeOptions) => FastifyInstance | PromiseLike
 /** The header in which a client of the kit says who it is. */
 const PROFILE_HEADER = 'x-kit-profile'
 
-/** Whether the plugin has brokers. */
-const HAS_BROKER = accepts({ broker: () => {} })
-
 interface ServingApp {
   readonly app: FastifyInstance
   close(): Promise<unknown>
@@ -88,7 +84,7 @@ export class Net extends Simulation<ServingApp, NetNode> {
     const { options = {}, setup } = this.#options
     // The time that a plugin or a hook may take is real time's.
     const app = fastify({ pluginTimeout: 0 })
-    await app.register(channels, { profile, ...(HAS_BROKER ? { broker } : {}), ...options, clock } as ChannelsOptions)
+    await app.register(channels, { profile, broker, ...options, clock })
     app.get(
       '/ws/connect',
       act('connect', async (app, ps) => {
@@ -197,15 +193,6 @@ function encode(profile: object): string {
 const headerProfile: ProfileLoader = request => {
   const header = request.headers[PROFILE_HEADER]
   return typeof header === 'string' ? JSON.parse(decodeURIComponent(header)) : null
-}
-
-function accepts(options: object): boolean {
-  try {
-    assertOptions(options)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** Keeps real time out of an app: ws would wait by a timer of its own, and Node would tell the date. */

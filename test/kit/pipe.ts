@@ -49,7 +49,7 @@ export class Pipe<T extends { readonly length: number }> {
     return this.#waiting.reduce((sum, waiting) => sum + (waiting === 'end' ? 0 : waiting.item.length), 0)
   }
 
-  /** `done` is called once all of it is under way. */
+  /** `done` is called once all of it is under way: for an empty item, all that was written before. */
   write(item: T, done: () => void): void {
     this.#options.host.timeline.moved()
     if (this.#swallows || this.#over) {
@@ -138,7 +138,10 @@ export class Pipe<T extends { readonly length: number }> {
       }
       const room = this.#options.capacity - this.#length
       const { item } = first
-      if (item.length <= room || (this.#length === 0 && this.#options.cut === null)) {
+      if (item.length === 0) {
+        this.#waiting.shift()
+        first.done()
+      } else if (item.length <= room || (this.#length === 0 && this.#options.cut === null)) {
         this.#waiting.shift()
         this.#send({ item })
         first.done()

@@ -1,5 +1,6 @@
 import type { OutgoingMessage } from '../../lib/connection/publication.ts'
 import type { Rendezvous } from '../../lib/connection/rendezvous.ts'
+import { parseResume, RESUME_PREFIX } from '../../lib/connection/resume.ts'
 import type { Logger } from '../../lib/log.ts'
 import type { Limits, Times } from '../../lib/options.ts'
 import { DEFAULT_LIMITS, DEFAULT_TIMES } from '../../lib/options.ts'
@@ -27,7 +28,7 @@ export interface WorldOptions extends SimulationOptions, Partial<Times> {
   /** Gives each node its rules. */
   readonly setup?: (sockets: Sockets<unknown>) => unknown
   /** Further parts of each node's service. */
-  readonly parts?: Partial<ServiceParts>
+  readonly parts?: Partial<Omit<ServiceParts, 'broker' | 'clock'>>
 }
 
 const noop = (): void => {}
@@ -70,12 +71,12 @@ export class World extends Simulation<ServingService, WorldNode> {
   }
 
   protected async serve({ host, broker }: Start): Promise<ServingService> {
-    const { limits, setup, parts, heartbeatMs, handshakeTimeoutMs, closeGraceMs } = this.#options
-    const given = Object.entries({ heartbeatMs, handshakeTimeoutMs, closeGraceMs }).filter(([, ms]) => ms !== undefined)
-    const times: Times = { ...DEFAULT_TIMES, ...Object.fromEntries(given) }
+    const { limits, setup, parts } = this.#options
+    const opened = await broker({ clock: host, logger, onControl: noop })
     const service = new Service({
       clock: host,
-      times,
+      broker: opened,
+      times: timesOf(this.#options),
       logger,
       hooks: {},
       limits: { ...DEFAULT_LIMITS, ...limits },
@@ -87,11 +88,10 @@ export class World extends Simulation<ServingService, WorldNode> {
       pendingHandshakes: () => 0,
       ...parts
     })
-    void broker
     const sockets = new ServiceSockets(service, null)
     await setup?.(sockets)
     service.ready()
-    return { service, sockets, close: () => service.close() }
+    return { service, sockets, close: () => service.close().then(() => opened.close()) }
   }
 
   /** A real client that dials at once, for a channel: its own, where nothing is said. */
@@ -142,12 +142,14 @@ export class World extends Simulation<ServingService, WorldNode> {
     ws: WireWebSocket,
     signal: AbortSignal
   ): Rendezvous {
+    const resume = protocols.find(name => name.startsWith(RESUME_PREFIX))
     return {
       signal,
       logger,
       profile: (options.profile ?? null) as RegisteredProfile | null,
       ip: `10.0.${index >> 8}.${index & 255}`,
       kind: protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : 'plain',
+      resume: resume === undefined ? null : parseResume(resume),
       assertPending: () => {
         if (signal.aborted) throw signal.reason
       },
@@ -168,6 +170,11 @@ export class World extends Simulation<ServingService, WorldNode> {
       }
     }
   }
+}
+
+function timesOf(options: Partial<Times>): Times {
+  const names = Object.keys(DEFAULT_TIMES) as Array<keyof Times>
+  return Object.fromEntries(names.map(name => [name, options[name] ?? DEFAULT_TIMES[name]])) as unknown as Times
 }
 
 /** Starts every node. */
