@@ -46,6 +46,8 @@ export class KitClient<C = unknown> implements Witness {
   /** All that the application heard, in order. */
   readonly heard: Heard[] = []
   readonly sessions = new Set<string>()
+  /** Connections that it has had: one, and one more for each time that it came back. */
+  connections = 0
   readonly host: Host
   readonly #trace: Trace
   readonly #path: Path
@@ -70,7 +72,10 @@ export class KitClient<C = unknown> implements Witness {
       clock: host,
       ...(fetch && { fetch })
     })
-    this.socket.on('$open', ({ session }) => this.sessions.add(session))
+    this.socket.on('$open', ({ session }) => {
+      this.connections++
+      this.sessions.add(session)
+    })
     this.socket.on('$message', message => this.#message(message))
     this.socket.on('$state', ({ name }) => trace.add(this.name, `is ${name}`))
     this.socket.on('$close', () => this.#record({ kind: 'lost' }))

@@ -1,4 +1,4 @@
-import type { Gap, Joined } from '../../client/channel.ts'
+import type { ChannelEvents, Joined } from '../../client/channel.ts'
 import type { Message } from '../../lib/protocol/message.ts'
 import type { LeaveReason } from '../../lib/protocol/system.ts'
 
@@ -8,7 +8,7 @@ export type Heard = { readonly at: number; readonly line: number } & What
 export type What =
   | { readonly kind: 'message'; readonly via: string; readonly message: Message; readonly place: Place | null }
   | { readonly kind: 'joined'; readonly channel: string; readonly joined: Joined }
-  | { readonly kind: 'gap'; readonly channel: string; readonly gap: Gap }
+  | { readonly kind: 'gap'; readonly channel: string; readonly gap: Parameters<ChannelEvents['$gap']>[0] }
   | { readonly kind: 'left'; readonly channel: string; readonly reason: LeaveReason }
   | { readonly kind: 'lost' }
 
