@@ -149,6 +149,7 @@ export class World extends Simulation<ServingService, WorldNode> {
       profile: (options.profile ?? null) as RegisteredProfile | null,
       ip: `10.0.${index >> 8}.${index & 255}`,
       kind: protocols.includes(SUBPROTOCOL) ? SUBPROTOCOL : 'plain',
+      ticket: null,
       resume: resume === undefined ? null : parseResume(resume),
       assertPending: () => {
         if (signal.aborted) throw signal.reason
