@@ -135,7 +135,9 @@ export class Dispatcher {
     if (frame.cmd === '$pong') return
     const addressed = { ...frame, channel: frame.channel ?? connection.route }
     try {
-      if (frame.cmd.startsWith('$')) runRequest(this, connection, inbox, addressed)
+      // A client that numbers nothing has nothing to give up.
+      const isCommand = !frame.cmd.startsWith('$') || (frame.cmd === '$void' && connection.kind !== 'plain')
+      if (!isCommand) runRequest(this, connection, inbox, addressed)
       else runCommand(this, connection, inbox, addressed, bytes)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error

@@ -18,6 +18,12 @@ import type { Session } from './session.ts'
 /** Channels with a rate of their own that are remembered for one connection. */
 const MAX_CHANNEL_BUCKETS = 1024
 
+/** Where the answer to a command goes. */
+interface Address {
+  readonly channel: string
+  readonly id: number
+}
+
 export type CommandFrame = Frame & { readonly channel: string }
 
 /** What became of a command: why it was refused, or its ack, which a plain client does not get. */
@@ -54,7 +60,7 @@ export function runCommand(
   if (id === undefined) throw new Refusal('bad-frame', 'a command needs an id')
   const { session } = inbox
   const turn = session.sequence.take(id, frame.channel)
-  if (turn === 'repeat') answerAgain(dispatcher, connection, inbox, frame, id)
+  if (turn === 'repeat') answerAgain(dispatcher, connection, inbox, { channel: frame.channel, id })
   else if (turn !== 'run') throw resendFrom(turn.from)
   else begin(dispatcher, connection, inbox, frame, id, bytes)
 }
@@ -90,8 +96,13 @@ function begin(
     // One before it may have been given back since it came.
     const from = session.sequence.blockedBy(id, frame.channel)
     if (from !== null) return settle(resendFrom(from))
-    if (frame.cmd === '$void') return settle(new Refusal('voided'))
-    return chain(execute(dispatcher, subscription!, inbox, frame, id), settle)
+    const earlier = session.sequence.isMaybeStored(id) ? resultOf(dispatcher, connection, session, at) : null
+    return chain(earlier, known => {
+      if (!connection.open) return settle('fenced')
+      if (known !== null) return settle(known)
+      if (frame.cmd === '$void') return settle(new Refusal('voided'))
+      return chain(execute(dispatcher, subscription!, inbox, frame, id), settle)
+    })
   }
   const lane = connection.memberships.get(frame.channel) as Subscription | undefined
   if (lane === undefined) void run()
@@ -138,20 +149,19 @@ function answerAgain(
   dispatcher: Dispatcher,
   connection: Connection,
   inbox: Inbox,
-  { channel, id: _, ...frame }: CommandFrame,
-  id: number
+  at: Address
 ): void {
   const { session } = inbox
   dispatcher.begin(inbox)
   const run = async (): Promise<void> => {
     try {
-      await session.whenDone(id)
-      if (connection.open) await tellAgain(dispatcher, connection, inbox, { ...frame, channel }, id)
+      await session.whenDone(at.id)
+      if (connection.open) await tellAgain(dispatcher, connection, session, at)
     } finally {
       dispatcher.done(inbox)
     }
   }
-  const subscription = connection.memberships.get(channel) as Subscription | undefined
+  const subscription = connection.memberships.get(at.channel) as Subscription | undefined
   if (subscription === undefined) void run()
   else subscription.lane.run(run)
 }
@@ -159,27 +169,38 @@ function answerAgain(
 async function tellAgain(
   dispatcher: Dispatcher,
   connection: Connection,
-  inbox: Inbox,
-  frame: CommandFrame,
-  id: number
+  session: Session,
+  at: Address
 ): Promise<void> {
-  const { session } = inbox
-  const { channel } = frame
-  const at = { channel, id }
-  const known = session.answers.get(id)
+  const known = session.answers.get(at.id)
   if (known !== undefined) {
-    tellAnswer(dispatcher, connection, channel, known)
+    tellAnswer(dispatcher, connection, at.channel, known)
     return
   }
+  const result = await resultOf(dispatcher, connection, session, at)
+  if (!connection.open) return
+  if (result instanceof Refusal) dispatcher.nack(connection, at, result)
+  else if (result !== null) tellAnswer(dispatcher, connection, at.channel, result.ack)
+  else if (session.sequence.isOpen(at.id)) dispatcher.nack(connection, at, resendFrom(at.id))
+  else dispatcher.nack(connection, at, new Refusal('result-expired'))
+}
+
+/** What the store knows of an id: its ack once what it tells of has been delivered, null where there is none. */
+async function resultOf(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  session: Session,
+  { channel, id }: Address
+): Promise<Refusal | { readonly ack: Answer; readonly kept: true } | null> {
+  const { broker, publisher, observer } = dispatcher.parts
   try {
-    const kept = await dispatcher.parts.broker.result(session.key, id)
-    if (!connection.open) return
-    if (kept !== null) tellAnswer(dispatcher, connection, channel, ackOf(dispatcher, channel, id, kept))
-    else if (session.sequence.isOpen(id)) dispatcher.nack(connection, at, resendFrom(id))
-    else dispatcher.nack(connection, at, new Refusal('result-expired'))
+    const result = await broker.result(session.key, id)
+    if (result === null) return null
+    await publisher.delivered(channel, result.position)
+    return { ack: ackOf(dispatcher, channel, id, result), kept: true }
   } catch (error) {
-    dispatcher.parts.observer.failed(error, connection)
-    dispatcher.nack(connection, at, new Refusal('unavailable'))
+    observer.failed(error, connection)
+    return new Refusal('unavailable')
   }
 }
 

@@ -15,6 +15,8 @@ interface Open {
   readonly channel: string
   /** `waiting` may come again; `running` is under way; `stored` is as good as consumed. */
   state: 'waiting' | 'running' | 'stored'
+  /** It was handed to the store once, which may have taken it though it failed. */
+  readonly maybeStored: boolean
 }
 
 /**
@@ -29,7 +31,7 @@ export class Sequence {
   constructor({ highest, holes }: Progress = { highest: 0, holes: [] }) {
     this.#highest = highest
     // Which channel it was for is not known any more: it blocks none.
-    for (const id of holes) this.#open.set(id, { channel: '', state: 'waiting' })
+    for (const id of holes) this.#open.set(id, { channel: '', state: 'waiting', maybeStored: false })
   }
 
   take(id: number, channel: string): Turn {
@@ -39,7 +41,8 @@ export class Sequence {
     const from = this.blockedBy(id, channel)
     if (known === undefined && this.#open.size >= MAX_OPEN) return { from: id }
     this.#highest = Math.max(this.#highest, id)
-    this.#open.set(id, { channel, state: from === null ? 'running' : 'waiting' })
+    const maybeStored = known?.maybeStored === true
+    this.#open.set(id, { channel, state: from === null ? 'running' : 'waiting', maybeStored })
     return from === null ? 'run' : { from }
   }
 
@@ -62,7 +65,12 @@ export class Sequence {
   /** It is being stored: what is stored meanwhile takes it for consumed, as running it twice would be worse than never. */
   storing(id: number): void {
     const open = this.#open.get(id)
-    if (open !== undefined) open.state = 'stored'
+    if (open !== undefined) this.#open.set(id, { ...open, state: 'stored', maybeStored: true })
+  }
+
+  /** Whether the store has to be asked before anything else is done with the id. */
+  isMaybeStored(id: number): boolean {
+    return this.#open.get(id)?.maybeStored === true
   }
 
   /** Whether the id was accepted and nothing has come of it. */
