@@ -270,6 +270,8 @@ export class Service {
     const empty = new Promise<void>(resolve => {
       this.#onEmpty = resolve
     })
+    // Their answers come before the farewell.
+    this.turn.distribute()
     dismissAll(this.connections, clock)
     if (this.connections.links > 0) await empty
     this.sessions.close()

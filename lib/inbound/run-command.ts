@@ -93,20 +93,30 @@ function begin(
     }
     // It was received by a connection that is gone: its client sends it again by the next.
     if (!connection.open) return settle('fenced')
+    // The one before came by another connection, or while another membership lasted.
+    const running = session.running.get(frame.channel)
+    if (running !== undefined) return running.then(run)
     // One before it may have been given back since it came.
     const from = session.sequence.blockedBy(id, frame.channel)
     if (from !== null) return settle(resendFrom(from))
     const earlier = session.sequence.isMaybeStored(id) ? resultOf(dispatcher, connection, session, at) : null
-    return chain(earlier, known => {
+    const done = chain(earlier, known => {
       if (!connection.open) return settle('fenced')
       if (known !== null) return settle(known)
       if (frame.cmd === '$void') return settle(new Refusal('voided'))
       return chain(execute(dispatcher, subscription!, inbox, frame, id), settle)
     })
+    return done instanceof Promise ? noteRunning(session, frame.channel, done) : done
   }
   const lane = connection.memberships.get(frame.channel) as Subscription | undefined
   if (lane === undefined) void run()
   else lane.lane.run(run)
+}
+
+function noteRunning({ running }: Session, channel: string, done: Promise<void>): Promise<void> {
+  const over = done.then(() => void running.delete(channel))
+  running.set(channel, over)
+  return over
 }
 
 /** Records what became of a command and tells its sender. An id that is refused for the moment is given back. */

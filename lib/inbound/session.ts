@@ -28,6 +28,9 @@ export class Session {
   /** Commands that are accepted and not answered; a promise is made for who asks for it. */
   readonly #underWay = new Map<number, Waiters | null>()
 
+  /** What runs on each channel, over all connections and memberships that the session has had there. */
+  readonly running = new Map<string, Promise<void>>()
+
   constructor(clock: Clock, id: string, key: string, owner: string, dial: number, progress?: Progress) {
     this.id = id
     this.key = key
