@@ -63,7 +63,7 @@ export class Channel implements FeedSink {
     this.resolved = resolved
     this.params = resolved?.params ?? NO_PARAMS
     this.#parts = parts
-    this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, this)
+    this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, parts.clock, this)
     this.#fanOut = new FanOut(this.members, parts.turn, this.traffic, this.origin, () => this.#tellPresence())
   }
 
@@ -76,6 +76,11 @@ export class Channel implements FeedSink {
   /** The position up to which its members have been told everything; null where there is no log. */
   get head(): Position | null {
     return this.#feed?.head ?? null
+  }
+
+  /** Resolves once its members have been told everything up to a position that was committed. */
+  reach(position: Position): Awaitable<void> {
+    return this.#feed?.reach(position)
   }
 
   get idle(): boolean {

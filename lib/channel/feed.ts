@@ -1,6 +1,7 @@
 import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
 import type { Broker, Entry, ReadResult } from '../broker/broker.ts'
+import type { Clock, Timer } from '../protocol/clock.ts'
 import type { GapReason, Position } from '../protocol/position.ts'
 
 /** Publications that will not come: those after `from` up to `to`. Delivery goes on after `position`. */
@@ -25,9 +26,20 @@ const MAX_TRIES = 3
 /** Entries that may wait while a hole is being filled; what is over is read again. */
 const MAX_WAITING = 1_000
 
+/** How long an entry that is known to be committed may be on its way before it is looked for, in milliseconds. */
+const PATIENCE_MS = 100
+
 interface Waiting {
   readonly entry: Entry
   readonly epoch: string
+}
+
+/** Somebody who waits for a position to be reached. */
+interface Awaited {
+  readonly position: Position
+  readonly resolve: () => void
+  /** Whether the log has been asked since. */
+  looked: boolean
 }
 
 /**
@@ -37,15 +49,19 @@ interface Waiting {
 export class Feed {
   readonly #name: string
   readonly #broker: Broker
+  readonly #clock: Clock
   readonly #sink: FeedSink
   #head: Position | null = null
   /** What came while the head was not known or a hole was being filled. */
   #waiting: Waiting[] | null = []
+  #awaited: Awaited[] = []
+  #patience: Timer | null = null
   #ended = false
 
-  constructor(name: string, broker: Broker, sink: FeedSink) {
+  constructor(name: string, broker: Broker, clock: Clock, sink: FeedSink) {
     this.#name = name
     this.#broker = broker
+    this.#clock = clock
     this.#sink = sink
   }
 
@@ -66,6 +82,47 @@ export class Feed {
   end(): void {
     this.#ended = true
     this.#broker.unsubscribe(this.#name)
+    this.#patience?.cancel()
+    this.#release(() => true)
+  }
+
+  /**
+   * Resolves once everything up to a committed position has come out: a commit may be answered before it is delivered. What
+   * does not come is looked for.
+   */
+  reach(position: Position): Awaitable<void> {
+    if (this.#ended || this.#head === null || this.#isPast(position)) return
+    return new Promise(resolve => {
+      this.#awaited.push({ position, resolve, looked: false })
+      this.#beImpatient()
+    })
+  }
+
+  #isPast({ epoch, offset }: Position): boolean {
+    const head = this.#head!
+    return epoch === head.epoch && offset <= head.offset
+  }
+
+  #beImpatient(): void {
+    this.#patience ??= this.#clock.after(PATIENCE_MS, () => {
+      this.#patience = null
+      if (this.#awaited.length === 0) return
+      // What is being filled was perhaps read too early.
+      if (this.#waiting !== null) return this.#beImpatient()
+      for (const awaited of this.#awaited) awaited.looked = true
+      this.#waiting = []
+      void this.#fill(0)
+    })
+  }
+
+  #release(isDue: (awaited: Awaited) => boolean): void {
+    if (this.#awaited.length === 0) return
+    const due = this.#awaited.filter(isDue)
+    this.#awaited = this.#awaited.filter(awaited => !due.includes(awaited))
+    for (const { resolve } of due) resolve()
+    if (this.#awaited.length > 0) return
+    this.#patience?.cancel()
+    this.#patience = null
   }
 
   #take(entry: Entry, epoch: string): void {
@@ -90,6 +147,7 @@ export class Feed {
     const { epoch } = this.#head!
     this.#head = { epoch, offset: entry.offset, tag: entry.tag }
     this.#sink.entry(entry)
+    this.#release(({ position }) => this.#isPast(position))
   }
 
   /** Hands on what waited, as far as it fits, and looks for the rest. */
@@ -102,8 +160,11 @@ export class Feed {
       else if (epoch !== this.#head!.epoch || entry.offset > this.#head!.offset) break
       waiting.shift()
     }
-    if (waiting.length === 0) this.#waiting = null
-    else void this.#fill(this.#head === from ? tries : 0)
+    if (waiting.length === 0) {
+      this.#waiting = null
+      // The log has told all that it has.
+      this.#release(({ looked, position }) => looked || this.#isPast(position))
+    } else void this.#fill(this.#head === from ? tries : 0)
   }
 
   /** Reads what is between the head and what waits. */
@@ -133,7 +194,9 @@ export class Feed {
   #failed(error: unknown, tries: number): Awaitable<void> {
     if (this.#ended) return
     this.#sink.failed(error)
-    return this.#fill(tries + 1)
+    if (this.#waiting!.length > 0) return this.#fill(tries + 1)
+    this.#waiting = null
+    this.#beImpatient()
   }
 
   /** The log cannot tell: what waits is all there is. */

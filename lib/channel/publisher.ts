@@ -62,21 +62,29 @@ export class Publisher {
       return
     }
     const send = (): void => this.#channels.publish(channel, encodeText(text), audience)
-    this.#track([channel], commit.then(send, send))
+    this.#track(channel, commit.then(send))
   }
 
-  /** Stores publications, and the command that they are the effect of, in one step; the log's feed sends them. */
-  commit(publications: readonly Publication[], command: CommandRecord | null): Awaitable<Committed> {
+  /** Stores a channel's publications, and the command that they are the effect of, in one step; its feed sends them. */
+  commit(channel: string, publications: readonly Publication[], command: CommandRecord | null): Awaitable<Committed> {
     const committed = this.#broker.commit({ publications, command })
-    if (!(committed instanceof Promise)) return committed
-    this.#track([...new Set(publications.map(({ channel }) => channel))], committed)
+    if (committed instanceof Promise)
+      this.#track(
+        channel,
+        committed.then(result => this.delivered(channel, positionOf(result)))
+      )
     return committed
+  }
+
+  /** Resolves once a channel's members have been sent what was committed, which may come after the answer to the commit. */
+  delivered(channel: string, position: Position | null): Awaitable<void> {
+    if (position !== null) return this.#channels.reach(channel, position)
   }
 
   /** Appends one publication to its channel's log. Rejects with FST_CHANNELS_STORE_FAILED. */
   async store(publication: Publication): Promise<{ readonly position: Position }> {
     try {
-      const committed = (await this.commit([publication], null)) as Committed & { kind: 'stored' }
+      const committed = (await this.commit(publication.channel, [publication], null)) as Committed & { kind: 'stored' }
       return { position: committed.positions[0]! }
     } catch (error) {
       this.#failed(error)
@@ -84,11 +92,18 @@ export class Publisher {
     }
   }
 
-  #track(channels: readonly string[], work: Promise<unknown>): void {
-    for (const channel of channels) this.#underWay.set(channel, work)
-    const done = (): void => {
-      for (const channel of channels) if (this.#underWay.get(channel) === work) this.#underWay.delete(channel)
-    }
-    work.then(done, done)
+  /** What is not kept waits for all of it, whichever ends first. */
+  #track(channel: string, work: Promise<unknown>): void {
+    const before = this.#underWay.get(channel)
+    const done = Promise.allSettled([before, work]).then(() => {
+      if (this.#underWay.get(channel) === done) this.#underWay.delete(channel)
+    })
+    this.#underWay.set(channel, done)
   }
+}
+
+/** Of the last publication of a commit; null where it stored none. */
+export function positionOf(committed: Committed): Position | null {
+  if (committed.kind === 'earlier') return committed.result.position
+  return committed.kind === 'stored' ? (committed.positions.at(-1) ?? null) : null
 }

@@ -57,6 +57,8 @@ export class Recovery {
       for (let before: Position | null = null; ; before = this.#at) {
         const more = await this.#subscription.connection.sendPage(() => this.#turn())
         if (!more) return
+        // The log may be ahead of what has been delivered here: there is nothing to join before that has come.
+        await this.#channel.reach(this.#at)
         // Node and log do not agree yet on what is the head.
         if (this.#at === before) await this.#channel.pause(RETRY_MS)
       }

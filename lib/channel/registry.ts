@@ -29,6 +29,7 @@ export type Since = Position | 'over-limit' | null
 /** This node's channels, and who is in them. */
 export class Channels {
   readonly definitions: Definitions
+  readonly #clock: Clock
   readonly #broker: Broker
   readonly #turn: Turn
   readonly #observer: Observer
@@ -82,6 +83,11 @@ export class Channels {
   /** Sends encoded messages to a channel's members, of whom there may be none. */
   publish(name: string, frame: Uint8Array, audience?: Audience): void {
     this.#byName.get(name)?.publish(frame, audience)
+  }
+
+  /** Resolves once the channel's members have been told everything up to a position that was committed. */
+  reach(name: string, position: Position): Awaitable<void> {
+    return this.#byName.get(name)?.reach(position)
   }
 
   /** Whether one more connection may join, by the channel's own limit. */

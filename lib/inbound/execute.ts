@@ -3,6 +3,7 @@ import { chain } from '../awaitable.ts'
 import type { Committed } from '../broker/broker.ts'
 import type { Channel } from '../channel/channel.ts'
 import type { Prepared } from '../channel/publisher.ts'
+import { positionOf } from '../channel/publisher.ts'
 import type { Collected, CommandContext } from '../channel/rules.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import { sessionAddress } from '../connection/address.ts'
@@ -147,25 +148,29 @@ function store(run: Run, effects: readonly Effect[], reply: string): Awaitable<R
     id === undefined
       ? null
       : { session: session.key, fence: session.fence, id, progress: session.sequence.progress, reply }
-  const settle = (committed: Committed): Result => {
-    if (committed.kind === 'fenced') return 'fenced'
-    if (committed.kind === 'expired') throw new Refusal('result-expired')
-    if (committed.kind === 'stored')
+  const { publisher, observer } = dispatcher.parts
+  const answer = (committed: Committed & { kind: 'stored' | 'earlier' }): Result => {
+    if (committed.kind === 'stored') {
       sendEach(
         run,
         effects.filter(({ log }) => log === null)
       )
+    }
     if (id === undefined) return { ack: null, kept: true }
-    const result =
-      committed.kind === 'earlier' ? committed.result : { reply, position: committed.positions.at(-1) ?? null }
+    const result = committed.kind === 'earlier' ? committed.result : { reply, position: positionOf(committed) }
     return { ack: ackOf(dispatcher, frame.channel, id, result), kept: true }
   }
+  const settle = (committed: Committed): Awaitable<Result> => {
+    if (committed.kind === 'fenced') return 'fenced'
+    if (committed.kind === 'expired') throw new Refusal('result-expired')
+    return chain(publisher.delivered(subscription.name, positionOf(committed)), () => answer(committed))
+  }
   const fail = (error: unknown): Refusal => {
-    dispatcher.parts.observer.failed(error, subscription.connection)
+    observer.failed(error, subscription.connection)
     return new Refusal('unavailable')
   }
   try {
-    const committing = dispatcher.parts.publisher.commit(publications, command)
+    const committing = publisher.commit(subscription.name, publications, command)
     return committing instanceof Promise ? committing.then(settle, fail) : chain(committing, settle)
   } catch (error) {
     return error instanceof Refusal ? error : fail(error)

@@ -155,12 +155,7 @@ function tellAnswer(dispatcher: Dispatcher, connection: Connection, channel: str
  * An id that was accepted before: what became of it is said once more, for each copy that comes, in the channel's turn.
  * @throws {Refusal} as `Dispatcher.begin`
  */
-function answerAgain(
-  dispatcher: Dispatcher,
-  connection: Connection,
-  inbox: Inbox,
-  at: Address
-): void {
+function answerAgain(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, at: Address): void {
   const { session } = inbox
   dispatcher.begin(inbox)
   const run = async (): Promise<void> => {
@@ -176,12 +171,7 @@ function answerAgain(
   else subscription.lane.run(run)
 }
 
-async function tellAgain(
-  dispatcher: Dispatcher,
-  connection: Connection,
-  session: Session,
-  at: Address
-): Promise<void> {
+async function tellAgain(dispatcher: Dispatcher, connection: Connection, session: Session, at: Address): Promise<void> {
   const known = session.answers.get(at.id)
   if (known !== undefined) {
     tellAnswer(dispatcher, connection, at.channel, known)
