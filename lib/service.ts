@@ -161,6 +161,7 @@ export class Service {
     if (connection.kind === 'plain' || this.sessions.take(opened, connection)) {
       await this.#begin(connection, request, ticket)
     } else {
+      this.observer.opened(connection)
       closeAs(connection, 'replaced')
       // Only who listens hears that the link is gone.
       connection.start()

@@ -29,7 +29,6 @@ export type Since = Position | 'over-limit' | null
 /** This node's channels, and who is in them. */
 export class Channels {
   readonly definitions: Definitions
-  readonly #clock: Clock
   readonly #broker: Broker
   readonly #turn: Turn
   readonly #observer: Observer
