@@ -86,7 +86,6 @@ async function enter(
     await ask()
     // Ended after the rule had allowed it and before its answer came here.
     if (subscription.state === 'ended') throw new Refusal('not-joined')
-    if (subscription.overtaken) continue
     // In the turn of the join, so that no two of them take the last place.
     if (!channels.hasRoom(subscription.name)) throw new Refusal('channel-full')
     await channels.enter(subscription, since(), ref)
