@@ -32,7 +32,7 @@ export class Outbox {
   #ready: (channel: string) => boolean | ChannelError
   #changed: () => void
   /** Those that are not settled; within a channel in the order of `send`. A Set may lose members while one goes over it. */
-  readonly #commands = new Set<Command>()
+  #commands = new Set<Command>()
   #bytes = 0
   #nextId = 1
   #copies = 0
@@ -110,6 +110,10 @@ export class Outbox {
 
   /** Sends what may be sent, in order; what waits for one channel holds up no other. */
   flush(): void {
+    this.#turn.run(() => this.#flush())
+  }
+
+  #flush(): void {
     const connected = this.#port.state.name === 'connected'
     const held = new Set<string>()
     for (const command of this.#commands) {
