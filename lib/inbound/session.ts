@@ -24,6 +24,8 @@ export class Session {
   dial: number
   /** The fencing number under which this node commits: that of the latest dial that has come here. */
   fence: number
+  /** The latest dial that this node has asked the store for: the answer may have been lost. */
+  asked: number
   connection: Connection | null = null
   /** Commands that are accepted and not answered; a promise is made for who asks for it. */
   readonly #underWay = new Map<number, Waiters | null>()
@@ -36,7 +38,7 @@ export class Session {
     this.key = key
     this.owner = owner
     this.dial = dial
-    this.fence = dial
+    this.fence = this.asked = dial
     this.sequence = new Sequence(progress)
     this.answers = new Answers(clock)
   }

@@ -35,6 +35,7 @@ export class Sessions {
   /** Sessions without a connection; the one that was left first is the first to be forgotten. */
   readonly #idle = new Map<string, Delayed>()
   readonly #line: DelayLine
+  #closed = false
 
   constructor(clock: Clock, broker: Broker, limits: SessionLimits, idleMs: number) {
     this.#clock = clock
@@ -53,9 +54,11 @@ export class Sessions {
     const id = resume?.session ?? null
     if (id === null) return this.#new(profile, owner)
     const { dial } = resume!
-    return chain(this.#broker.openSession(keyOf(id, profile), dial), record =>
-      this.#resumed(id, profile, owner, dial, record)
-    )
+    const key = keyOf(id, profile)
+    const known = this.#byKey.get(key)
+    const before = known?.asked ?? 0
+    if (known !== undefined) known.asked = Math.max(before, dial)
+    return chain(this.#broker.openSession(key, dial), record => this.#resumed(id, profile, owner, dial, record, before))
   }
 
   #resumed(
@@ -63,20 +66,24 @@ export class Sessions {
     profile: RegisteredProfile | null,
     owner: string,
     dial: number,
-    record: SessionRecord | null
+    record: SessionRecord | null,
+    asked: number
   ): OpenedSession {
     const key = keyOf(id, profile)
     let session = this.#byKey.get(key)
-    // Another node has had it since: what is known here of it is old.
-    if (record !== null && record.fence > (session?.fence ?? Number.POSITIVE_INFINITY)) {
+    // Another node has had it since, unless an answer to us was lost: what is known here of it is old.
+    if (session !== undefined && record !== null && record.fence > Math.max(session.fence, asked)) {
       this.takenOver(key, record.fence)
       session = undefined
     }
     if (session === undefined && record === null) return this.#new(profile, owner)
     if (session === undefined) {
       session = new Session(this.#clock, id, key, owner, record!.fence, record!)
-      this.#add(session)
-      this.#rest(session)
+      // Where a later dial has it already it is that one's, here or on another node, to keep and to forget.
+      if (record!.fence < dial) {
+        this.#add(session)
+        this.#rest(session)
+      }
     }
     session.fence = Math.max(session.fence, dial)
     return { session, resumed: true, dial }
@@ -125,12 +132,14 @@ export class Sessions {
   }
 
   close(): void {
+    this.#closed = true
     this.#line.clear()
     this.#idle.clear()
   }
 
   #rest(session: Session): void {
     this.#wake(session)
+    if (this.#closed) return
     this.#idle.set(
       session.key,
       this.#line.add(() => this.#forget(session))
@@ -149,13 +158,9 @@ export class Sessions {
     const { sessions, sessionsPerUser, sessionsPerAddress } = this.#limits
     const limit = session.owner.startsWith('u:') ? sessionsPerUser : sessionsPerAddress
     // Only those without a connection: connections have bounds of their own.
-    if (limit !== 0 && owned.size > limit) this.#forgetOldest([...owned])
-    if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.values().next().value?.run()
-  }
-
-  #forgetOldest(sessions: readonly Session[]): void {
-    const oldest = sessions.find(session => this.#idle.has(session.key))
+    const oldest = limit === 0 || owned.size <= limit ? undefined : [...owned].find(({ key }) => this.#idle.has(key))
     if (oldest !== undefined) this.#forget(oldest)
+    if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.values().next().value?.run()
   }
 
   #forget(session: Session): void {
