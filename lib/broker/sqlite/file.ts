@@ -60,11 +60,8 @@ function attempt(driver: Driver, options: FileOptions): { database: Database; ep
     database = driver.open(options.path)
     return { database, epoch: prepare(database, options) }
   } catch (error) {
-    const refusal = openingError(error, options.path)
-    const isOurs = !['FST_CHANNELS_STORE_FOREIGN', 'FST_CHANNELS_STORE_TOO_NEW'].includes(refusal.code)
-    if (isOurs) closeFile(database)
-    else database?.close()
-    throw refusal
+    if (database !== null) closeFile(database, 'as it is')
+    throw openingError(error, options.path)
   }
 }
 
@@ -75,39 +72,46 @@ function prepare(database: Database, { path, epoch }: FileOptions): string {
   // Before anything reads the file: then SQLite keeps its index of the log in memory and needs no shared one.
   ask('PRAGMA locking_mode = EXCLUSIVE')
 
-  // Whose it is comes first: nothing is changed in the file of somebody else.
+  // Nothing is changed in the file of somebody else, or in one that has to be repaired.
+  database.exec('BEGIN EXCLUSIVE')
   const owner = ask('PRAGMA application_id')
   const isNew = owner === 0 && ask('SELECT COUNT(*) FROM sqlite_schema') === 0
   if (!isNew && owner !== APPLICATION_ID) throw new StoreError('FST_CHANNELS_STORE_FOREIGN', [path])
   const format = ask('PRAGMA user_version') as number
   if (format > FORMAT) throw new StoreError('FST_CHANNELS_STORE_TOO_NEW', [path, format, FORMAT])
+  const sound = ask('PRAGMA quick_check(1)')
+  if (sound !== 'ok') throw new StoreError('FST_CHANNELS_STORE_DAMAGED', [path, sound])
+  database.exec('COMMIT')
 
   const mode = ask('PRAGMA journal_mode = WAL')
   if (mode !== 'wal') throw new StoreError('FST_CHANNELS_STORE_FAILED', [`${path}: its journal mode stays ${mode}`])
   database.exec(PRAGMAS)
-  const sound = ask('PRAGMA quick_check(1)')
-  if (sound !== 'ok') throw new StoreError('FST_CHANNELS_STORE_DAMAGED', [path, sound])
-
-  database.exec('BEGIN EXCLUSIVE')
   if (isNew) {
+    database.exec('BEGIN')
     database.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${FORMAT}; ${SCHEMA}`)
     database.prepare('INSERT INTO meta (epoch) VALUES (?)').run(epoch)
+    database.exec('COMMIT')
   }
-  const kept = ask('SELECT epoch FROM meta') as string
-  database.exec('COMMIT')
-  return kept
+  return ask('SELECT epoch FROM meta') as string
 }
 
 /**
  * Gives the file back. A driver may hold on to it for as long as a statement of it is not collected (libsql does, its
- * issue 228); so the lock is given up before.
+ * issue 228); so the lock is given up before. It is kept for as long as there is a log of changes, which `whole` brings
+ * over: whoever copies the file then has all of it.
  */
-export function closeFile(database: Database | null): void {
+export function closeFile(database: Database, as: 'whole' | 'as it is'): void {
+  if (as === 'whole') attemptTo(() => database.exec('PRAGMA journal_mode = DELETE'))
+  else attemptTo(() => database.exec('ROLLBACK'))
+  attemptTo(() => database.exec('PRAGMA locking_mode = NORMAL; SELECT COUNT(*) FROM sqlite_schema'))
+  attemptTo(() => database.close())
+}
+
+/** On a full or broken disk what can be done is done; the rest is found at the next opening. */
+function attemptTo(task: () => void): void {
   try {
-    // An exclusive lock is kept for as long as there is a log of changes.
-    database?.exec('PRAGMA journal_mode = DELETE; PRAGMA locking_mode = NORMAL; SELECT COUNT(*) FROM sqlite_schema')
+    task()
   } catch {
-    // On a full or broken disk the driver's own way has to do; the log is read at the next opening.
+    // As said.
   }
-  database?.close()
 }

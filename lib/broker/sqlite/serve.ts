@@ -22,29 +22,36 @@ export async function serve(
   { driver: wanted, store: options, moment }: ServeOptions,
   load = loadDriver
 ): Promise<void> {
-  let store: Store
+  // There from the start: a port that nobody listens to would let the thread end while its driver is being loaded.
+  const early: string[] = []
+  let take = (text: string): void => void early.push(text)
+  port.on('message', (text: string) => take(text))
   try {
     const driver = await load(wanted)
-    store = new Store(driver, options, moment)
+    const store = new Store(driver, options, moment)
+    take = first => answer(port, store, first)
     port.postMessage({ driver: driver.name, movedTo: store.movedTo } satisfies Opening)
   } catch (error) {
     port.postMessage({ failure: toFailure(error) } satisfies Opening)
     port.close()
     return
   }
-  port.on('message', (first: string) => {
-    const requests: Request[] = []
-    let at = moment
-    let text: string | undefined = first
-    for (; text !== undefined && text !== CLOSE; text = receiveMessageOnPort(port)?.message) {
-      // JSON is cheaper than a structured clone of many small objects, in both directions.
-      const batch = JSON.parse(text) as Batch
-      at = batch
-      for (const request of batch.requests) requests.push(request)
-    }
-    if (requests.length > 0) port.postMessage(JSON.stringify(store.run(requests, at)))
-    if (text !== CLOSE) return
-    store.close()
-    port.close()
-  })
+  for (const text of early) take(text)
+}
+
+/** Answers a message, together with all that came while the one before was answered. */
+function answer(port: MessagePort, store: Store, first: string): void {
+  const requests: Request[] = []
+  let moment: Moment = { now: 0, chance: '' }
+  let text: string | undefined = first
+  for (; text !== undefined && text !== CLOSE; text = receiveMessageOnPort(port)?.message) {
+    // JSON is cheaper than a structured clone of many small objects, in both directions.
+    const batch = JSON.parse(text) as Batch
+    moment = batch
+    for (const request of batch.requests) requests.push(request)
+  }
+  if (requests.length > 0) port.postMessage(JSON.stringify(store.run(requests, moment)))
+  if (text !== CLOSE) return
+  store.close()
+  port.close()
 }

@@ -211,22 +211,39 @@ export class SessionTable {
 
   #purgeResults(now: number): void {
     const totals = this.#totals
-    const tooMany = Math.max(
-      totals.results - this.#bounds.results,
-      totals.replies > this.#bounds.replies ? 2 * this.#came : 0
-    )
-    if (tooMany <= 0 && (totals.results === 0 || now - totals.oldestAt <= RESULT_AGE_MS)) return
+    const tooMany = totals.results - this.#bounds.results
+    const tooLarge = totals.replies > this.#bounds.replies
+    if (tooMany > 0 || tooLarge) this.#makeRoom(Math.max(tooMany, tooLarge ? PURGED + this.#came : 0))
+    if (totals.results === 0 || now - totals.oldestAt <= RESULT_AGE_MS) return
     const oldest = this.#sql.oldest.get() as { seq: number; at: number }
-    const before = tooMany > 0 ? now + 1 : now - RESULT_AGE_MS
-    // Whatever is over: those of this transaction stay.
-    const most = Math.min(tooMany > 0 ? tooMany : PURGED + this.#came, totals.results - this.#came)
-    const { count, size, seq } = this.#sql.old.get(oldest.seq, oldest.seq + most - 1, before) as Old
     totals.oldestAt = oldest.at
-    if (count === 0) return
+    const last = oldest.seq + PURGED + this.#came
+    const { count, size, seq } = this.#sql.old.get(oldest.seq, last, now - RESULT_AGE_MS) as Old
+    if (count > 0) this.#purge(seq, count, size)
+  }
+
+  /** The oldest go, but for what this transaction has brought. */
+  #makeRoom(most: number): void {
+    const { results, replies } = this.#bounds
+    const totals = this.#totals
+    let [last, count, size] = [0, 0, 0]
+    for (const row of this.#sql.oldestFew.all(Math.min(most, totals.results - this.#came)) as {
+      seq: number
+      size: number
+    }[]) {
+      if (totals.results - count <= results && totals.replies - size <= replies) break
+      last = row.seq
+      count++
+      size += row.size
+    }
+    if (count > 0) this.#purge(last, count, size)
+  }
+
+  #purge(seq: number, count: number, size: number): void {
     this.#sql.purge.run(seq)
-    totals.results -= count
-    totals.replies -= size
-    totals.oldestAt = 0
+    this.#totals.results -= count
+    this.#totals.replies -= size
+    this.#totals.oldestAt = 0
   }
 
   #purgeSessions(minute: number): void {
@@ -282,6 +299,7 @@ function statements(database: Database) {
     oldestOf: sql('SELECT id, written, size FROM result WHERE session = ? ORDER BY id LIMIT ?'),
     prune: sql('DELETE FROM result WHERE session = ? AND id <= ?'),
     oldest: sql('SELECT seq, at FROM result ORDER BY seq LIMIT 1'),
+    oldestFew: sql('SELECT seq, size FROM result ORDER BY seq LIMIT ?'),
     old: sql(`SELECT COUNT(*) AS count, SUM(size) AS size, MAX(seq) AS seq FROM result
       WHERE seq BETWEEN ? AND ? AND at < ?`),
     purge: sql('DELETE FROM result WHERE seq <= ?')

@@ -96,8 +96,10 @@ export class SqliteBroker implements Broker {
   }
 
   endSession(session: string, fence: number): void {
+    const fail = (error: Error) => this.#observe(error)
     // One that could not be forgotten is forgotten when it is old.
-    this.#link.ask({ request: ['end', session, fence], reply: reply => this.#observe(reply), fail: () => {} })
+    const reply = (reply: Reply) => ('failure' in reply ? fail(fromFailure(reply.failure)) : this.#observe(null))
+    this.#link.ask({ request: ['end', session, fence], reply, fail })
   }
 
   /** There is no other node. */
@@ -120,15 +122,16 @@ export class SqliteBroker implements Broker {
       settle?.()
     }
     const fail = (error: Error) => {
+      this.#observe(error)
       failed?.()
       end(() => {
         throw error
       })
     }
     const reply = (reply: Reply) => {
-      this.#observe(reply)
-      if ('failure' in reply) fail(fromFailure(reply.failure))
-      else end(() => take(reply.value as A))
+      if ('failure' in reply) return fail(fromFailure(reply.failure))
+      this.#observe(null)
+      end(() => take(reply.value as A))
     }
     this.#link.ask({ request, reply, fail })
     if (outcome !== null) return (outcome as () => T)()
@@ -143,13 +146,13 @@ export class SqliteBroker implements Broker {
     })
   }
 
-  #observe(reply: Reply): void {
-    const healthy = 'value' in reply
+  #observe(error: Error | null): void {
+    const healthy = error === null
     if (healthy === this.#healthy) return
     this.#healthy = healthy
     const { logger } = this.#context
     if (healthy) logger.info('the store works again')
-    else logger.error({ err: fromFailure(reply.failure) }, 'the store failed')
+    else logger.error({ err: error }, 'the store failed')
   }
 }
 

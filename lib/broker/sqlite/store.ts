@@ -6,7 +6,7 @@ import { LogReader } from './log-reader.ts'
 import { LogTable } from './log-table.ts'
 import type { Answers, CommitAnswer, Moment, Place, Reply, Request } from './request.ts'
 import { SessionTable } from './session-table.ts'
-import { toFailure } from './store-error.ts'
+import { StoreError, toFailure } from './store-error.ts'
 
 /** How much a file may hold in all. */
 export interface Bounds {
@@ -67,7 +67,7 @@ export class Store {
       begin: () => void begin.run(),
       commit: () => void commit.run(),
       rollback: () => void rollback.run(),
-      close: () => closeFile(database)
+      close: () => closeFile(database, 'whole')
     }
     return { opened, movedTo }
   }
@@ -97,14 +97,24 @@ export class Store {
 
   /** After a failure: what could be neither ended nor undone stands in the way of all that follows, unless it is opened anew. */
   #recover(moment: Moment): void {
+    quietly(this.#file.rollback)
     try {
       this.#file.begin()
       this.#file.rollback()
     } catch {
-      quietly(this.#file.close)
-      this.#file = this.#open({ ...this.#options, onDamaged: 'refuse' }, moment).opened
+      this.#reopen(moment)
     }
     this.#failed = false
+  }
+
+  #reopen(moment: Moment): void {
+    this.#file.close()
+    try {
+      this.#file = this.#open({ ...this.#options, onDamaged: 'refuse' }, moment).opened
+    } catch (error) {
+      // Whatever it is: this is no longer the opening, at which each has a remedy of its own.
+      throw new StoreError('FST_CHANNELS_STORE_FAILED', [(error as Error).message], (error as Error).cause ?? error)
+    }
   }
 
   /** Begins a transaction where there is none: what turns out to store nothing needs no disk. */
@@ -180,7 +190,7 @@ export class Store {
   }
 
   close(): void {
-    quietly(this.#file.close)
+    this.#file.close()
   }
 }
 

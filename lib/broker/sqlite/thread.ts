@@ -153,7 +153,7 @@ export class ThreadLink implements Link {
   }
 }
 
-function startWorker(workerData: ServeOptions): Thread {
+export function startWorker(workerData: ServeOptions): Worker {
   return new Worker(WORKER, { workerData, name: 'fastify-channels-sqlite' })
 }
 
