@@ -7,8 +7,9 @@ import { Publisher } from './channel/publisher.ts'
 import { Channels } from './channel/registry.ts'
 import { Revoker } from './channel/revoker.ts'
 import type { ChannelRules } from './channel/rules.ts'
+import { closeAs } from './connection/close.ts'
 import type { CloseEvent } from './connection/connection.ts'
-import { Connection, closeAs } from './connection/connection.ts'
+import { Connection } from './connection/connection.ts'
 import { dismissAll } from './connection/farewell.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { assertChannelName } from './connection/publication.ts'
@@ -89,26 +90,12 @@ export class Service {
       this.observer.failed(error, null)
     })
     this.sessions = new Sessions(clock, broker, limits, sessionMs)
-    this.#admission = new Admission({
-      limits,
-      refusals,
-      channels: this.channels,
-      connections: this.connections,
-      sessions: this.sessions,
-      observer: this.observer,
-      revocations: this.revocations
-    })
+    const { channels, connections, publisher, sessions, observer, revocations } = this
+    this.#admission = new Admission({ limits, refusals, channels, connections, sessions, observer, revocations })
+    const accessTimeoutMs = times.handshakeTimeoutMs
+    const commands = this.#commands
     this.#dispatcher = new Dispatcher({
-      clock,
-      limits,
-      refusals,
-      accessTimeoutMs: times.handshakeTimeoutMs,
-      channels: this.channels,
-      publisher: this.publisher,
-      sessions: this.sessions,
-      broker,
-      commands: this.#commands,
-      observer: this.observer
+      ...{ clock, limits, refusals, accessTimeoutMs, channels, publisher, sessions, broker, commands, observer }
     })
     this.revoker = new Revoker(this)
     this.#heartbeat = new Heartbeat(clock, times.heartbeatMs, connection => this.#abandon(connection, 'silent'))

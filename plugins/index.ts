@@ -21,6 +21,8 @@ export type {
 } from '../lib/broker/broker.ts'
 export type { MemoryOptions } from '../lib/broker/memory.ts'
 export { MEMORY_DEFAULTS, memory } from '../lib/broker/memory.ts'
+export type { SqliteOptions } from '../lib/broker/sqlite.ts'
+export { SQLITE_DEFAULTS, sqlite } from '../lib/broker/sqlite.ts'
 export type {
   AccessRequest,
   ChannelLimits,

@@ -2,7 +2,6 @@ import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
 import type { Broker } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
-import { DelayLine } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Origin } from '../connection/outbox.ts'
 import type { Turn } from '../connection/turn.ts'
@@ -19,6 +18,7 @@ import { systemFrame } from '../protocol/system.ts'
 import type { ServiceStats } from '../stats.ts'
 import { Channel } from './channel.ts'
 import type { Definitions, Resolved } from './definition.ts'
+import { Departures } from './departures.ts'
 import type { Audience } from './fan-out.ts'
 import { Recovery } from './recovery.ts'
 import { Subscription } from './subscription.ts'
@@ -34,13 +34,11 @@ export class Channels {
   readonly #observer: Observer
   readonly #byName = new Map<string, Channel>()
   readonly #clock: Clock
-  /** Delays the end of who was lost. */
-  readonly #graces: DelayLine
-  #closing = false
+  readonly #departures: Departures
 
   constructor(clock: Clock, definitions: Definitions, turn: Turn, observer: Observer, broker: Broker, graceMs: number) {
     this.#clock = clock
-    this.#graces = new DelayLine(clock, graceMs)
+    this.#departures = new Departures(clock, graceMs, observer, channel => this.#forgetIdle(channel))
     this.definitions = definitions
     this.#turn = turn
     this.#observer = observer
@@ -260,36 +258,12 @@ export class Channels {
     if (reason === 'revoked') connection.purge(name)
     this.#tellLeft(connection, name, reason, ref)
     this.#observer.left(connection, name, reason)
-    const mayReturn = connection.lost && connection.profile !== null && !this.#closing
-    if (mayReturn && this.#graces.delayMs > 0) this.#linger(channel, connection)
-    else this.#depart(channel, connection, reason)
+    this.#departures.leave(channel, connection, reason)
   }
 
-  /** Its user is here until the grace is over, or the session is back. */
-  #linger(channel: Channel, connection: Connection): void {
-    const { session } = connection
-    // It has been lost before within the same grace.
-    channel.lost.get(session)?.run()
-    const delayed = this.#graces.add(() => {
-      channel.lost.delete(session)
-      this.#depart(channel, connection, 'closed')
-    })
-    channel.lost.set(session, delayed)
-  }
-
-  #depart(channel: Channel, connection: Connection, reason: LeaveReason): void {
-    const last = channel.depart(connection)
-    this.#forgetIdle(channel)
-    const onLeave = channel.resolved?.definition.rules.onLeave
-    if (onLeave === undefined) return
-    const event = { channel: channel.name, params: channel.params, connection, reason, last }
-    void this.#observer.watch(connection, () => onLeave(event))
-  }
-
-  /** From now on nobody is waited for. */
+  /** From now on nobody who was lost is waited for. */
   close(): void {
-    this.#closing = true
-    this.#graces.runAll()
+    this.#departures.close()
   }
 
   #tellLeft(connection: Connection, channel: string, reason: LeaveReason, ref?: number): void {

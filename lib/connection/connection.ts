@@ -1,13 +1,14 @@
-import { channelsError, shown } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { loggable } from '../log.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
 import type { CloseName } from '../protocol/close-code.ts'
-import { closeCode, comesBack, MAX_REASON_BYTES } from '../protocol/close-code.ts'
+import { closeCode, comesBack } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
 import type { RegisteredProfile } from '../register.ts'
 import { Traffic } from '../stats.ts'
+import type { CloseEvent } from './close.ts'
+import { assertClose } from './close.ts'
 import { encodeText } from './frame.ts'
 import type { Origin } from './outbox.ts'
 import { Outbox } from './outbox.ts'
@@ -19,16 +20,7 @@ import type { Turn } from './turn.ts'
 
 const MAX_PAGE_BYTES = 65_536
 
-/** How a connection ended. */
-export interface CloseEvent {
-  readonly code: number
-  /** The close frame's reason, made safe for logs; empty where there was none. */
-  readonly reason: string
-  /** Whether the closing handshake was completed (RFC 6455 §7.1.4), rather than the link lost. */
-  readonly clean: boolean
-  /** Whether a client of ours dials again after this code. */
-  readonly willReturn: boolean
-}
+export type { CloseEvent } from './close.ts'
 
 /** What the channel layer keeps of a membership. */
 export interface Membership {
@@ -303,20 +295,5 @@ export class Connection implements Receiver {
     this.#graceTimer?.cancel()
     const event = { code, reason: loggable(reason), clean: code !== 1006, willReturn: comesBack(code) }
     this.#parts.events.closed(this, event)
-  }
-}
-
-/** Closes with the code of that name. */
-export function closeAs(connection: Connection, name: CloseName): void {
-  const { code, reason } = closeCode(name)
-  connection.close(code, reason)
-}
-
-/** Codes that an endpoint may send (RFC 6455 §7.4): the rest are reserved or mean that none was sent. */
-export function assertClose(code: number, reason: string): void {
-  const standard = code === 1000 || code === 1001 || code === 1003 || code === 1008 || (code >= 1011 && code <= 1013)
-  const own = code >= 4000 && code <= 4999
-  if (!Number.isInteger(code) || !(standard || own) || Buffer.byteLength(reason) > MAX_REASON_BYTES) {
-    throw channelsError('FST_CHANNELS_INVALID_CLOSE', `${shown(code)} ${shown(reason)}`)
   }
 }

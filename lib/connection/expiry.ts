@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../protocol/clock.ts'
+import { closeAs } from './close.ts'
 import type { Connection } from './connection.ts'
-import { closeAs } from './connection.ts'
 
 /** The wall clock may jump, and no timer tells: so it is looked at at least this often. */
 const MAX_STEP_MS = 60_000

@@ -1,6 +1,6 @@
 import type { Clock } from '../protocol/clock.ts'
 import { systemFrame } from '../protocol/system.ts'
-import { closeAs } from './connection.ts'
+import { closeAs } from './close.ts'
 import type { Connections } from './registry.ts'
 
 /** A reconnecting crowd is spread over this much time for each connection that was closed, within a bound. */

@@ -1,8 +1,9 @@
-import type { ReadFrom, ReadResult } from '../broker/broker.ts'
+import type { Entry, ReadFrom, ReadResult } from '../broker/broker.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import { isAddressed } from '../connection/address.ts'
 import type { Connection } from '../connection/connection.ts'
 import { encodeFrame, withPlace } from '../protocol/message.ts'
+import type { Position } from '../protocol/position.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Inbox } from './inbox.ts'
 import { nackFrame, Refusal } from './refusal.ts'
@@ -53,21 +54,35 @@ async function answer(
   }
   if (subscription.channel === null) return nack(new Refusal('not-joined'))
   if (subscription.channel.head === null) return nack(new Refusal('forbidden', 'The channel keeps nothing.'))
-  let result: ReadResult
-  try {
-    result = await broker.read(name, from, { entries: limit, bytes: connection.pageBytes })
-  } catch (error) {
-    observer.failed(error, connection)
-    return nack(new Refusal('unavailable'))
+  const texts: string[] = []
+  for (let next = from; ; ) {
+    let page: ReadResult
+    try {
+      page = await broker.read(name, next, { entries: limit, bytes: connection.pageBytes })
+    } catch (error) {
+      observer.failed(error, connection)
+      return nack(new Refusal('unavailable'))
+    }
+    // The membership may have ended while the log was read: then it is not this connection's any more.
+    if (subscription.channel === null) return nack(new Refusal('not-joined'))
+    if (page.kind === 'lost') return nack(new Refusal('unknown-position', page.reason))
+    const { entries, complete, head } = page
+    for (const { text, offset, tag, except } of entries) {
+      if (!isAddressed(connection, except)) texts.push(withPlace(text, offset, tag))
+    }
+    if (texts.length > 0 || complete) {
+      const reply = `{"messages":[${texts.join()}],"complete":${complete},"position":${JSON.stringify(head)}}`
+      const text = `${encodeFrame({ ...at, cmd: '$ack' }).slice(0, -1)},"param":{"reply":${reply},"stored":"none"}}`
+      return channels.replyText(subscription, text, nackFrame(new Refusal('not-joined'), at))
+    }
+    // Nothing in it was for this connection: without a message it would not know where to go on.
+    next = beyond(next, entries, head)
   }
-  // The membership may have ended while the log was read: then it is not this connection's any more.
-  if (subscription.channel === null) return nack(new Refusal('not-joined'))
-  if (result.kind === 'lost') return nack(new Refusal('unknown-position', result.reason))
-  const texts = result.entries
-    .filter(entry => !isAddressed(connection, entry.except))
-    .map(({ text, offset, tag }) => withPlace(text, offset, tag))
-  const { complete, head } = result
-  const reply = `{"messages":[${texts.join()}],"complete":${complete},"position":${JSON.stringify(head)}}`
-  const text = `${encodeFrame({ ...at, cmd: '$ack' }).slice(0, -1)},"param":{"reply":${reply},"stored":"none"}}`
-  channels.replyText(subscription, text, nackFrame(new Refusal('not-joined'), at))
+}
+
+/** Where the page after this one begins, or before it. */
+function beyond(from: ReadFrom, entries: readonly Entry[], { epoch }: Position): ReadFrom {
+  const { offset, tag } = 'after' in from ? entries.at(-1)! : entries[0]!
+  const position = { epoch, offset, tag }
+  return 'after' in from ? { after: position } : { before: position }
 }

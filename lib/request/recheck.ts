@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
+import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
-import { closeAs } from '../connection/connection.ts'
 import type { Expiry } from '../connection/expiry.ts'
 import { attempt } from '../host-code.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'

@@ -1,12 +1,6 @@
 import type { Position } from '../../protocol/position.ts'
-import {
-  type CommandRecord,
-  type KeptResult,
-  RESULT_AGE_MS,
-  RESULT_CHARACTERS,
-  RESULT_IDS,
-  type SessionRecord
-} from '../broker.ts'
+import type { CommandRecord, KeptResult, SessionRecord } from '../broker.ts'
+import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker.ts'
 import type { Database } from './driver.ts'
 import type { CommitAnswer } from './request.ts'
 
@@ -287,9 +281,8 @@ function statements(database: Database) {
     sums: sql(`SELECT (SELECT COUNT(*) FROM session) AS sessions, COUNT(*) AS results, COALESCE(SUM(size), 0) AS replies,
       COALESCE(MAX(at), 0) AS newestAt FROM result`),
     session: sql('SELECT * FROM session WHERE key = ?'),
-    insert: sql(
-      "INSERT INTO session (key, fence, highest, holes, used, written) VALUES (?, 0, 0, '', 0, 0) RETURNING id"
-    ),
+    insert: sql(`INSERT INTO session (key, fence, highest, holes, used, written)
+      VALUES (?, 0, 0, '', 0, 0) RETURNING id`),
     update: sql('UPDATE session SET fence = ?, highest = ?, holes = ?, used = ?, written = ? WHERE id = ?'),
     remove: sql('DELETE FROM session WHERE id = ?'),
     leastUsed: sql('SELECT id, key, used FROM session ORDER BY used LIMIT ?'),
