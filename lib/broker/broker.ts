@@ -175,3 +175,9 @@ export const RESULT_AGE_MS = 300_000
 export const RESULT_IDS = 10_000
 /** Or once the newer results of its session have so many characters. */
 export const RESULT_CHARACTERS = 4_194_304
+
+/** Of the last publication of a commit; null where it stored none. */
+export function positionOf(committed: Committed): Position | null {
+  if (committed.kind === 'earlier') return committed.result.position
+  return committed.kind === 'stored' ? (committed.positions.at(-1) ?? null) : null
+}

@@ -1,5 +1,6 @@
 import type { Awaitable } from '../awaitable.ts'
 import type { Broker, CommandRecord, Committed, LogPolicy, Publication } from '../broker/broker.ts'
+import { positionOf } from '../broker/broker.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
 import { assertChannelName, messageText } from '../connection/publication.ts'
@@ -100,10 +101,4 @@ export class Publisher {
     })
     this.#underWay.set(channel, done)
   }
-}
-
-/** Of the last publication of a commit; null where it stored none. */
-export function positionOf(committed: Committed): Position | null {
-  if (committed.kind === 'earlier') return committed.result.position
-  return committed.kind === 'stored' ? (committed.positions.at(-1) ?? null) : null
 }

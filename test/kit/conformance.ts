@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { setImmediate as turn } from 'node:timers/promises'
 import type { Awaitable } from '../../lib/awaitable.ts'
 import type {
   Broker,
@@ -843,4 +842,9 @@ function range(from: number, to: number): number[] {
 
 function ascending(numbers: readonly number[]): number[] {
   return [...numbers].sort((a, b) => a - b)
+}
+
+/** Lets a broker's thread answer. */
+function turn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve))
 }
