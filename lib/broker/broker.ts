@@ -155,11 +155,15 @@ export interface Broker {
   /** The heads of these logs. A log that was never written to has offset 0 and an empty tag, and its epoch is kept as well. */
   heads(channels: readonly string[]): Awaitable<readonly Position[]>
   /**
-   * What is kept of a session; null where nothing is, as for one that never committed. Its fencing number is then raised
-   * to `fence` where that is higher; a record with a higher one means that somebody else has the session.
+   * What is kept of a session; null where nothing is, as for one that never committed, whose number is not kept either.
+   * Its fencing number is then raised to `fence` where that is higher; a record with a higher one means that somebody
+   * else has the session.
    */
   openSession(session: string, fence: number): Awaitable<SessionRecord | null>
-  /** The kept result of a command; null where there is none. Results are kept for RESULT_AGE_MS or RESULT_IDS newer ids. */
+  /**
+   * The kept result of a command; null where there is none. Results are kept for RESULT_AGE_MS or RESULT_IDS newer ids,
+   * within the bounds that the broker sets to all sessions together.
+   */
   result(session: string, id: number): Awaitable<KeptResult | null>
   /** Forgets a session, unless it was opened under a higher fencing number since. */
   endSession(session: string, fence: number): void

@@ -34,7 +34,7 @@ export interface MemoryOptions {
   /** Results of commands in all sessions; above it those of the session that committed least recently go. Default 1,000,000; at least 1. */
   readonly results?: number
   /** Characters of the replies in those results. Default 67,108,864; at least 1. */
-  readonly replies?: number
+  readonly replyCharacters?: number
 }
 
 export const MEMORY_DEFAULTS = Object.freeze({
@@ -42,10 +42,10 @@ export const MEMORY_DEFAULTS = Object.freeze({
   bytes: 268_435_456,
   sessions: 100_000,
   results: 1_000_000,
-  replies: 67_108_864
+  replyCharacters: 67_108_864
 })
 
-const OPTIONS = { channels: bound, bytes: bound, sessions: bound, results: bound, replies: bound }
+const OPTIONS = { channels: bound, bytes: bound, sessions: bound, results: bound, replyCharacters: bound }
 
 /** What a memory broker holds. Several brokers over one are nodes of one cluster; one that outlives its broker is a disk. */
 export class MemoryStore {

@@ -22,7 +22,7 @@ export interface SessionBounds {
   readonly sessions: number
   readonly results: number
   /** Characters of the replies in the results. */
-  readonly replies: number
+  readonly replyCharacters: number
 }
 
 /** The sessions of a store in memory, each with the results that a resend may still ask for. */
@@ -37,14 +37,6 @@ export class SessionStore {
 
   constructor(bounds: SessionBounds) {
     this.#bounds = bounds
-  }
-
-  get size(): number {
-    return this.#sessions.size
-  }
-
-  get results(): number {
-    return this.#results
   }
 
   open(key: string, fence: number): SessionRecord | null {
@@ -110,9 +102,9 @@ export class SessionStore {
 
   /** Sessions that commit nothing any more hold nothing for ever: their results go when they are old, or for want of room. */
   #purge(kept: Session, now: number): void {
-    const { sessions, results, replies } = this.#bounds
+    const { sessions, results, replyCharacters } = this.#bounds
     for (const session of this.#holding) {
-      const over = this.#results > results || this.#characters > replies
+      const over = this.#results > results || this.#characters > replyCharacters
       if (session === kept || (!over && now - session.usedAt <= RESULT_AGE_MS)) break
       this.#empty(session)
     }

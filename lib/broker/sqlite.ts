@@ -37,11 +37,11 @@ export interface SqliteOptions {
   /** Results of commands that are kept in all; above it the oldest are forgotten. Default 1,000,000; at least 1. */
   readonly results?: number
   /** Characters of the replies in those results. Default 268,435,456; at least 1. */
-  readonly replies?: number
+  readonly replyCharacters?: number
   /** Requests that may wait for the store; above it they are refused. Default 10,000; at least 1. */
   readonly queuedRequests?: number
-  /** Characters of text in them. Default 67,108,864; at least 1. */
-  readonly queuedBytes?: number
+  /** Characters of publications and replies in them. Default 67,108,864; at least 1. */
+  readonly queuedCharacters?: number
 }
 
 export const SQLITE_DEFAULTS = Object.freeze({
@@ -52,9 +52,9 @@ export const SQLITE_DEFAULTS = Object.freeze({
   bytes: 1_073_741_824,
   sessions: 100_000,
   results: 1_000_000,
-  replies: 268_435_456,
+  replyCharacters: 268_435_456,
   queuedRequests: 10_000,
-  queuedBytes: 67_108_864
+  queuedCharacters: 67_108_864
 })
 
 const OPTIONS = {
@@ -66,9 +66,9 @@ const OPTIONS = {
   bytes: bound,
   sessions: bound,
   results: bound,
-  replies: bound,
+  replyCharacters: bound,
   queuedRequests: bound,
-  queuedBytes: bound
+  queuedCharacters: bound
 }
 
 /**
@@ -97,7 +97,7 @@ export async function openSqlite(
   parts: SqliteParts = {}
 ): Promise<Broker> {
   const { clock, logger } = context
-  const { path, driver, worker, onDamaged, queuedRequests, queuedBytes, ...bounds } = withDefaults(
+  const { path, driver, worker, onDamaged, queuedRequests, queuedCharacters, ...bounds } = withDefaults(
     SQLITE_DEFAULTS,
     options
   )
@@ -108,7 +108,7 @@ export async function openSqlite(
     logger.info({ path, driver }, 'the store is open')
   }
   if (worker) {
-    const queue = { requests: queuedRequests, bytes: queuedBytes }
+    const queue = { requests: queuedRequests, bytes: queuedCharacters }
     const link = new ThreadLink({ clock, moment, serve: { driver, store }, queue, start: parts.start })
     told(await link.open())
     return new SqliteBroker(context, link)

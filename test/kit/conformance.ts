@@ -733,6 +733,10 @@ class Tape {
   }
 }
 
+function turn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve))
+}
+
 async function until(holds: () => boolean): Promise<void> {
   for (let i = 0; i < WAIT_TURNS && !holds(); i++) await turn()
   assert.ok(holds(), 'what was waited for did not come')

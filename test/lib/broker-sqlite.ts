@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -146,7 +146,8 @@ t.test('result codes are the same for every driver', async t => {
 
 t.test('a real thread stores, delivers, and gives the file to the next', async t => {
   const rig = new Rig(t)
-  const first = await rig.broker({ worker: true }, {})
+  const { clock } = rig.time
+  const first = await sqlite({ path: rig.path })({ clock, logger: silent, onControl: () => {} })
   const got: Entry[] = []
   const head = await first.subscribe('a', entry => got.push(entry))
   t.equal(head.offset, 0)
@@ -612,7 +613,7 @@ t.test('more sessions in one group than may be kept stand, and shrink with the n
 
 t.test('results go when they are old, too many, too large, or far behind in their session', async t => {
   const rig = new Rig(t)
-  const broker = await rig.broker({ results: 5, replies: 100 })
+  const broker = await rig.broker({ results: 5, replyCharacters: 100 })
   const results = async (session: string, ids: readonly number[]) => {
     const kept = await Promise.all(ids.map(id => broker.result(session, id)))
     return ids.filter((_, i) => kept[i] !== null)
@@ -687,7 +688,7 @@ t.test('of two answers about a wall clock that jumps neither loses an entry earl
 t.test('the queue has a bound in requests and in bytes, which is told', async t => {
   const rig = new Rig(t)
   const parts: SqliteParts = { start: data => portThread(data, rig.faulty.load) }
-  const broker = await rig.broker({ worker: true, queuedRequests: 3, queuedBytes: 1_000 }, parts)
+  const broker = await rig.broker({ worker: true, queuedRequests: 3, queuedCharacters: 1_000 }, parts)
   const asked = [1, 2, 3, 4].map(i => failure(() => broker.commit(one('a', i, 's'))))
   broker.endSession('s', 1)
   t.same(
@@ -711,6 +712,18 @@ t.test('after the close nothing is answered, and it may be closed again', async 
   t.equal((await failure(() => broker.commit(one('a', 2, 's'))))[0], 'FST_CHANNELS_STORE_CLOSED')
   broker.endSession('s', 0)
   await broker.close()
+})
+
+t.test('what a thread dies of is told', async t => {
+  const rig = new Rig(t)
+  const ends = new EventEmitter()
+  const start = () => Object.assign(ends, { postMessage: () => {}, ref: () => {}, unref: () => {} })
+  const opening = failure(() => rig.broker({ worker: true }, { start }))
+  ends.emit('error', new Error('out of memory'))
+  ends.emit('exit', 1)
+  const [code, , message] = await opening
+  t.equal(code, 'FST_CHANNELS_STORE_FAILED')
+  t.match(message, /out of memory/)
 })
 
 t.test('a thread that was idle when it died is missed by nobody, and one that cannot open again says why', async t => {

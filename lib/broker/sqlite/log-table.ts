@@ -1,4 +1,5 @@
 import type { Publication } from '../broker.ts'
+import { forgetFirst } from './cache.ts'
 import type { Database } from './driver.ts'
 import { fromRow, type LogHead, type LogHeadRow, neverWritten } from './log-head.ts'
 import type { Moment, Place } from './request.ts'
@@ -63,20 +64,11 @@ export class LogTable {
     // One that was never written to keeps the epoch that somebody was told, whatever becomes of others meanwhile.
     const head = row === undefined ? neverWritten(channel, this.#totals.epoch) : fromRow(row, this.#newestAt(row.id))
     this.#heads.set(channel, head)
-    if (this.#heads.size > CACHED) this.#uncache()
     return head
   }
 
   #newestAt(id: number): number {
     return (this.#sql.newest.get(id) as { at: number } | undefined)?.at ?? 0
-  }
-
-  #uncache(): void {
-    for (const [channel, head] of this.#heads) {
-      if (this.#changed.has(head)) continue
-      this.#heads.delete(channel)
-      return
-    }
   }
 
   append({ channel, text, except, log }: Publication, tag: string, now: number): Place {
@@ -209,6 +201,11 @@ export class LogTable {
     this.#changed.clear()
     this.#heads.clear()
     this.#totals = { ...this.#kept }
+  }
+
+  /** Between two groups, when nothing is changed that is not in the file. */
+  uncache(): void {
+    forgetFirst(this.#heads, CACHED)
   }
 }
 

@@ -29,22 +29,24 @@ export async function serve(
   try {
     const driver = await load(wanted)
     const store = new Store(driver, options, moment)
-    take = first => answer(port, store, first)
+    const next = (): string | undefined => early.shift() ?? receiveMessageOnPort(port)?.message
+    take = first => answer(port, store, first, next)
     port.postMessage({ driver: driver.name, movedTo: store.movedTo } satisfies Opening)
   } catch (error) {
     port.postMessage({ failure: toFailure(error) } satisfies Opening)
     port.close()
     return
   }
-  for (const text of early) take(text)
+  const first = early.shift()
+  if (first !== undefined) take(first)
 }
 
 /** Answers a message, together with all that came while the one before was answered. */
-function answer(port: MessagePort, store: Store, first: string): void {
+function answer(port: MessagePort, store: Store, first: string, next: () => string | undefined): void {
   const requests: Request[] = []
   let moment: Moment = { now: 0, chance: '' }
   let text: string | undefined = first
-  for (; text !== undefined && text !== CLOSE; text = receiveMessageOnPort(port)?.message) {
+  for (; text !== undefined && text !== CLOSE; text = next()) {
     // JSON is cheaper than a structured clone of many small objects, in both directions.
     const batch = JSON.parse(text) as Batch
     moment = batch

@@ -14,7 +14,7 @@ export interface Bounds {
   readonly bytes: number
   readonly sessions: number
   readonly results: number
-  readonly replies: number
+  readonly replyCharacters: number
 }
 
 export interface StoreOptions extends Omit<FileOptions, 'epoch' | 'now'> {
@@ -92,6 +92,8 @@ export class Store {
       for (const i of writes) replies[i] = { failure }
     }
     for (const [i, request] of requests.entries()) if (!isWrite(request)) replies[i] = this.#answer(request, moment)
+    this.#file.logs.uncache()
+    this.#file.sessions.uncache()
     return replies
   }
 
