@@ -61,7 +61,10 @@ for (const [name, rounds] of Object.entries(figures)) {
       q
     ).toFixed(2)
   console.log(
-    `${name.padEnd(7)}${String(Math.round(rate[name])).padStart(8)} acked commits/s, ack p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`
+    `${name.padEnd(7)}${String(Math.round(rate[name])).padStart(8)} acked commits/s, ack p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, CPU ${quantile(
+      rounds.map(r => r.cpu),
+      0.5
+    ).toFixed(1)} µs a commit`
   )
 }
 console.log(`fsync  p50 ${fsyncMs.toFixed(3)} ms; memory needs ${groupMs.toFixed(3)} ms for ${publishers}`)
@@ -72,6 +75,7 @@ console.log(
 async function measure(broker) {
   const latencies = []
   let acked = 0
+  const before = process.cpuUsage()
   for (let i = 0; i < CHANNELS; i++) await broker.subscribe(`channel-${i}`, () => {})
   const started = performance.now()
   const ends = started + seconds * 1000
@@ -97,6 +101,7 @@ async function measure(broker) {
   }
   await Promise.all(Array.from({ length: publishers }, (_, n) => publish(n)))
   const rate = acked / ((performance.now() - started) / 1000)
+  const { user, system } = process.cpuUsage(before)
   await broker.close()
-  return { rate, latencies }
+  return { rate, latencies, cpu: (user + system) / acked }
 }

@@ -2,7 +2,6 @@ import { StoreError } from './store-error.ts'
 
 /** What goes into a statement and comes out of it. Whole numbers are safe integers. */
 export type Value = string | number | null
-export type Row = Readonly<Record<string, Value>>
 
 export interface Statement {
   run(...values: Value[]): { readonly changes: number | bigint }

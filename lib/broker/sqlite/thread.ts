@@ -138,7 +138,8 @@ export class ThreadLink implements Link {
   }
 
   #rest(): void {
-    if (this.#waiting.length === 0) this.#worker?.unref()
+    // Whoever closes waits for its end.
+    if (this.#waiting.length === 0 && !this.#closed) this.#worker?.unref()
   }
 
   async close(): Promise<void> {
