@@ -15,9 +15,9 @@ await until(() => app.sockets.connections().length === 1)
 await app.sockets.join({ user: 'ann' }, 'room-42')
 // #region revoke
 // Out of one channel: nothing of it reaches the user's connections from the next line on.
-await app.sockets.leave({ user: 'ann' }, 'room-42')
+await app.sockets.revoke('ann', 'room-42')
 // Out of everything.
-await app.sockets.disconnect({ user: 'ann' }, 4502, 'revoked')
+await app.sockets.revoke('ann')
 // #endregion
 assert.equal(await closed, 4502)
 await app.close()
