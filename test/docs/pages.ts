@@ -164,7 +164,13 @@ t.test('client.md and security.md name every option of the client and the cookie
 
 t.test('everything that is exported is in the documentation', async t => {
   const text = pages.map(page => page.text).join('\n')
-  for (const path of ['plugins/index.ts', 'client/index.ts', 'controllers/index.ts', 'lib/protocol/index.ts']) {
+  for (const path of [
+    'plugins/index.ts',
+    'client/index.ts',
+    'controllers/index.ts',
+    'lib/protocol/index.ts',
+    'test/kit/index.ts'
+  ]) {
     const missing = exportsOf(path).filter(name => !new RegExp(`\\b${name}\\b`).test(text))
     t.strictSame(missing, [], path)
   }

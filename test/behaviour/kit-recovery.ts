@@ -1,0 +1,99 @@
+import t from 'tap'
+import { sampleText } from '../fixtures/docs.ts'
+import { room, roomNet, roomWorld, rules, troubledStory } from '../fixtures/kit-story.ts'
+import { FAULTS } from '../kit/index.ts'
+
+const log = { entries: 50, ageMs: 60_000, bytes: 100_000 }
+const logged = { ...rules, log }
+const socket = { backoff: { minMs: 10, maxMs: 1_000 } }
+
+t.test('the test of loss, reconnect and expiry in docs/testing.md has at most fifteen lines', async t => {
+  t.ok(sampleText('testing-net.ts#test').trimEnd().split('\n').length <= 15)
+})
+
+t.test('what was missed is recovered, and what has expired is a gap', async t => {
+  const net = await roomNet({ setup: app => void app.sockets.serve(room, logged) })
+  const ada = net.client({ profile: { id: 'ada' }, socket })
+  ada.socket.join('room-:n', { n: '1' })
+  await net.settle()
+  const say = (n: number) => net.node().app.sockets.broadcast('room-1', { cmd: 'said', param: { n } })
+  await say(1)
+  await net.settle()
+  ada.reset()
+  await say(2)
+  await net.advance(30_000)
+  t.strictSame(ada.params('room-1'), [{ n: 1 }, { n: 2 }])
+  t.match(ada.outcomes('room-1'), [{ kind: 'fresh' }, { kind: 'recovered', from: 1, to: 2 }])
+  ada.offline()
+  for (let n = 3; n <= 103; n++) await say(n)
+  await net.advance(120_000)
+  ada.online()
+  await net.advance(30_000)
+  t.match(ada.outcomes('room-1').at(-1), { kind: 'gap', from: 2, to: 103, reason: 'trimmed' })
+  await net.expectNoLoss()
+  await net.close()
+})
+
+t.test('a killed node comes back with its store, or without', async t => {
+  for (const store of [true, false]) {
+    const net = await roomNet({ setup: app => void app.sockets.serve(room, logged) })
+    const ada = net.client({ profile: { id: 'ada' }, socket })
+    const channel = ada.socket.join('room-:n', { n: '1' })
+    await net.settle()
+    await net.settle(channel.send('say', { n: 1 }))
+    net.node().kill()
+    await net.settle()
+    await net.node().restart({ store })
+    const again = channel.send('say', { n: 2 })
+    await net.advance(20_000)
+    t.match(await net.settle(again), { stored: 'disk' })
+    const outcome = store ? { kind: 'recovered', from: 1, to: 1 } : { kind: 'gap', reason: 'epoch-lost' }
+    t.match(ada.outcomes('room-1').at(-1), outcome)
+    await net.expectNoLoss()
+    await net.close()
+  }
+})
+
+t.test('an entry that a node did not get is found, and a store that fails is told', async t => {
+  const net = await roomNet({ nodes: 2, setup: app => void app.sockets.serve(room, logged) })
+  const [ada, bob] = ['ada', 'bob'].map((id, node) => net.client({ profile: { id }, node, socket }))
+  for (const client of [ada!, bob!]) client.socket.join('room-:n', { n: '1' })
+  await net.settle()
+  const say = (n: number) => ada!.socket.channel('room-:n', { n: '1' }).send('say', { n })
+  net.node(1).loseNext()
+  await net.settle(Promise.all([say(1), say(2)]))
+  t.strictSame(bob!.params('room-1'), [{ n: 1 }, { n: 2 }])
+  net.node(0).failNext('commit')
+  const sent = say(3)
+  await net.advance(20_000)
+  t.match(await net.settle(sent), { stored: 'disk' }, 'it was tried again')
+  await net.expectNoLoss()
+  await net.close()
+})
+
+t.test('whatever goes wrong, nothing is lost in silence', async t => {
+  // What a bus loses is for a broker that has one: until nodes compare heads it is found with what comes after it.
+  const faults = FAULTS.filter(fault => fault !== 'kill-and-wipe' && fault !== 'lose-entry')
+  for (let seed = 1; seed <= 40; seed++) {
+    const world = await roomWorld({
+      seed,
+      nodes: 1 + (seed % 2),
+      latencyMs: [0, 20],
+      brokerMs: seed % 3 === 0 ? [0, 30] : [0, 0],
+      setup: sockets => void sockets.serve(room, logged)
+    })
+    await troubledStory(world, 40, faults)
+    t.ok(world.stored('room-0').length > 0)
+    await world.close()
+  }
+  for (let seed = 1; seed <= 5; seed++) {
+    const net = await roomNet({
+      seed,
+      nodes: 2,
+      latencyMs: [0, 20],
+      setup: app => void app.sockets.serve(room, logged)
+    })
+    await troubledStory(net, 30, faults)
+    await net.close()
+  }
+})
