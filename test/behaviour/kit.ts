@@ -114,6 +114,6 @@ t.test('worlds run at least fifty stories a second', async t => {
 
 async function story(seed: number): Promise<void> {
   const world = await roomWorld({ seed, latencyMs: [0, 20] })
-  await troubledStory(world, 30)
+  await troubledStory(world, 20)
   await world.close()
 }

@@ -1,17 +1,14 @@
-import type { Joined } from '../../client/channel.ts'
+import type { Joined, Received } from '../../client/channel.ts'
 import type { SocketOptions } from '../../client/options.ts'
 import { Socket } from '../../client/socket.ts'
 import type { FetchLike, WebSocketConstructor } from '../../client/transport.ts'
-import type { Message } from '../../lib/protocol/message.ts'
 import type { Witness } from './checks.ts'
 import type { Direction } from './link.ts'
 import type { Path } from './path.ts'
-import type { Heard, Place, What } from './record.ts'
+import type { Heard, What } from './record.ts'
 import type { Host } from './timeline.ts'
 import type { Trace } from './trace.ts'
 import type { Tap } from './websocket.ts'
-
-const BEARS_PLACE = /"(offset|via)":/
 
 /** How a client of a net or a world is made. */
 export interface ClientOptions {
@@ -52,7 +49,7 @@ export class KitClient<C = unknown> implements Witness {
   readonly #trace: Trace
   readonly #path: Path
   readonly #channels = new Set<string>()
-  /** The frame at hand: a message need not bear its place itself. */
+  /** The frame at hand. */
   #text = ''
   #reading = true
 
@@ -89,7 +86,7 @@ export class KitClient<C = unknown> implements Witness {
   }
 
   /** Messages that the application heard, of one channel or of all. */
-  messages(channel?: string): Message[] {
+  messages(channel?: string): Received[] {
     return this.heard.flatMap(each =>
       each.kind === 'message' && (channel === undefined || each.via === channel) ? [each.message] : []
     )
@@ -230,11 +227,11 @@ export class KitClient<C = unknown> implements Witness {
     channel.on('$left', reason => this.#record({ kind: 'left', channel: name, reason }))
   }
 
-  #message(message: Message): void {
-    const { position } = message as { position?: Place }
-    const { offset, tag, via = message.channel } = BEARS_PLACE.test(this.#text) ? JSON.parse(this.#text) : {}
-    const place = position ?? (offset === undefined ? null : { offset, tag })
-    this.#record({ kind: 'message', via, message, place })
+  #message(message: Received): void {
+    const { position = null } = message
+    // Where it came through another channel than it is about, only the frame says so.
+    const { via = message.channel } = this.#text.includes('"via":') ? JSON.parse(this.#text) : {}
+    this.#record({ kind: 'message', via, message, place: position })
   }
 
   #record(what: What): void {

@@ -125,10 +125,11 @@ export class Timeline {
     this.#moving = true
     try {
       for (;;) {
+        const before = this.#moves
         await this.#turns.next()
         let next = this.#due(this.#now)
         if (next === null) {
-          await this.#quiet()
+          await this.#quiet(before === this.#moves && this.#busy === 0 ? 1 : 0)
           if (enough()) return
           next = this.#due(this.#now) ?? this.#due(end)
         }
@@ -143,9 +144,8 @@ export class Timeline {
     }
   }
 
-  /** Waits until nothing moves any more, or something is due. */
-  async #quiet(): Promise<void> {
-    let idle = 0
+  /** Waits until nothing moves any more, or something is due; `idle` turns have passed so. */
+  async #quiet(idle: number): Promise<void> {
     for (let rounds = 0; idle < this.#turns.idle && this.#due(this.#now, true) === null; rounds++) {
       const before = this.#moves
       await this.#turns.next()
