@@ -2,10 +2,10 @@
 // of its parent; it is killed, stopped and drained by signals.
 import { readdirSync } from 'node:fs'
 import { fastify } from 'fastify'
-import type { CommandContext, Profile } from 'fastify-channels'
-import * as plugin from 'fastify-channels'
-import { act, badRequest, channels } from 'fastify-channels'
+import type { ChannelsOptions, CommandContext, LogPolicy, Profile } from 'fastify-channels'
+import { act, badRequest, channels, memory } from 'fastify-channels'
 import { command, defineChannel, ephemeral, Type } from 'fastify-channels/protocol'
+import { sqlite } from 'fastify-channels/sqlite'
 import type { Payload } from './payload.ts'
 import type { ChannelKind, Plan } from './plan.ts'
 import { LOGS } from './plan.ts'
@@ -71,7 +71,7 @@ await app.register(channels, {
   },
   onError: error => send({ failed: describe('onError', error) }),
   ...brokerOption()
-} as plugin.ChannelsOptions)
+})
 
 for (const kind of ['lobby', 'deep', 'shallow', 'heavy'] as const) {
   const definition = defineChannel(kind === 'lobby' ? 'lobby' : `${kind}-:n`, parts)
@@ -102,16 +102,16 @@ function say(param: Payload, context: Pick<CommandContext<any>, 'publish'>): { b
   return { b: boot }
 }
 
-function brokerOption(): object {
+/** More than a run stores: what is trimmed is trimmed by the channels' own policies. */
+const STORE_BYTES = 4_294_967_296
+
+function brokerOption(): Pick<ChannelsOptions, 'broker'> {
   if (!plan.log) return {}
-  const { memory, sqlite } = plugin as unknown as Record<string, (options: object) => unknown>
-  const make = plan.broker === 'memory' ? memory : sqlite
-  if (make === undefined) throw new Error(`the package has no broker ${plan.broker}: --no-log runs without`)
-  // More than a run stores: what is trimmed is trimmed by the channels' own policies.
-  return { broker: make(plan.broker === 'memory' ? { bytes: 4_294_967_296 } : { path: settings.path }) }
+  const { path } = settings
+  return { broker: plan.broker === 'memory' ? memory({ bytes: STORE_BYTES }) : sqlite({ path, bytes: STORE_BYTES }) }
 }
 
-function logRule(kind: ChannelKind): object {
+function logRule(kind: ChannelKind): { log?: LogPolicy } {
   return plan.log ? { log: LOGS[kind] } : {}
 }
 
@@ -127,8 +127,7 @@ async function carryOut(order: ServerOrder): Promise<void> {
   if (order.do === 'grant') denied.delete(`${user} ${channel}`)
   else {
     denied.add(`${user} ${channel}`)
-    const { revoke } = app.sockets as unknown as { revoke?: (user: string, channel: string) => Promise<unknown> }
-    await (revoke?.call(app.sockets, user, channel) ?? app.sockets.leave({ user }, channel))
+    await app.sockets.revoke(user, channel)
   }
   send({ ref: order.ref, at: now() })
 }
