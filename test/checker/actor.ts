@@ -150,10 +150,10 @@ export class Actor {
     this.#journal.write({ k: 'entry', c, epoch, offset, tag, p, n, crc: k, boot: b, ...marks })
   }
 
-  found(rule: Rule, c: string | undefined, detail: string): void {
+  found(rule: Rule, c: string | undefined, detail: string, since?: number): void {
     const recorder = c === undefined ? undefined : this.recorders.get(c)
     if (recorder !== undefined) {
-      recorder.anomaly(rule, detail)
+      recorder.anomaly(rule, detail, undefined, since)
       return
     }
     const s = `${this.plan.p}`

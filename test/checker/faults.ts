@@ -12,6 +12,9 @@ import type { Stage } from './stage.ts'
 /** A drain ends within its grace and this much. */
 const DRAIN_SLACK_MS = 1_500
 
+/** How long after a disk has room again a failure may still be told. */
+const STORE_SLACK_MS = 3_000
+
 /** Carries faults out. Those of the server's process wait for each other. */
 export class Faults {
   readonly counts = new Map<string, number>()
@@ -58,9 +61,14 @@ export class Faults {
       server.tell({ do: 'stall', ms })
       await sleep(ms)
     } else if (kind === 'disk-full') {
+      server.storeTroubled = true
       store.fill()
       await sleep(ms)
       store.free()
+      // What was tried until now may still be answered.
+      setTimeout(() => {
+        server.storeTroubled = false
+      }, STORE_SLACK_MS)
     } else {
       const { code, ms: took } = await stage.stop(kind === 'drain' ? 'SIGTERM' : 'SIGKILL')
       if (kind === 'drain' && (code !== 0 || took > CLOSE_GRACE_MS + DRAIN_SLACK_MS)) {

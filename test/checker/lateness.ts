@@ -15,10 +15,18 @@ export class Lateness {
   readonly #told = new Set<string>()
   readonly #timer: NodeJS.Timeout
   #last = now()
+  /** When the server's latest process began, as far as is known here. */
+  #since = Number.NEGATIVE_INFINITY
 
   constructor(actors: readonly Actor[]) {
     this.#actors = actors
     this.#timer = setInterval(() => this.#look(), STEP_MS)
+  }
+
+  /** Another server process: its store may have been put back, so that nobody comes again to where others were. */
+  restarted(): void {
+    this.#seen.clear()
+    this.#since = now()
   }
 
   stop(): void {
@@ -36,8 +44,8 @@ export class Lateness {
   }
 
   #note(actor: Actor, at: number): void {
-    for (const [channel, { place, joined }] of actor.recorders) {
-      if (!joined || place === null) continue
+    for (const [channel, { place, joined, joinedAt }] of actor.recorders) {
+      if (!joined || place === null || joinedAt < this.#since) continue
       const seen = this.#seen.get(channel) ?? []
       this.#seen.set(channel, seen)
       const [epoch, offset] = place
@@ -60,7 +68,7 @@ export class Lateness {
         }
         continue
       }
-      if (place === null || calmMs < BOUND_MS || at - joinedAt < BOUND_MS) continue
+      if (place === null || calmMs < BOUND_MS || at - joinedAt < BOUND_MS || joinedAt < this.#since) continue
       const due = this.#seen.get(channel)?.findLast(seen => seen.at < at - BOUND_MS)
       if (due === undefined || due.epoch !== place[0] || place[1] >= due.offset || this.#told.has(key)) continue
       this.#told.add(key)

@@ -1,6 +1,6 @@
 // A client written from docs/protocol.md alone: it imports nothing of this package, so that one mistake cannot hide on both sides.
 import { WebSocket } from 'ws'
-import type { RawLink, RawPlace, RawSend } from './raw-outbox.ts'
+import type { RawLink, RawPlace, RawSend, RawWrong } from './raw-outbox.ts'
 import { placeOf, RawOutbox } from './raw-outbox.ts'
 
 type Param = Record<string, any>
@@ -25,7 +25,8 @@ export interface RawEvents {
   left(channel: string, reason: string): void
   /** The connection is gone. `stays`: the server wants it not to come back. */
   closed(code: number, reason: string, stays: boolean): void
-  wrong(rule: 'bad-frame' | 'answer-changed' | 'early-ack', channel: string | undefined, detail: string): void
+  /** `since`: when what it differs from was told. */
+  wrong(rule: RawWrong, channel: string | undefined, detail: string, since?: number): void
 }
 
 export interface RawOptions {
@@ -290,7 +291,7 @@ export class RawClient implements RawLink {
     this.#ws!.send(typeof frame === 'string' ? frame : JSON.stringify(frame))
   }
 
-  wrong(rule: 'bad-frame' | 'answer-changed' | 'early-ack', channel: string | undefined, detail: string): void {
-    this.#options.events.wrong(rule, channel, detail)
+  wrong(rule: RawWrong, channel: string | undefined, detail: string, since?: number): void {
+    this.#options.events.wrong(rule, channel, detail, since)
   }
 }

@@ -37,8 +37,10 @@ export interface RawLink {
   readonly refused: ReadonlySet<string>
   readonly places: ReadonlyMap<string, RawPlace>
   write(frame: object | string): void
-  wrong(rule: 'bad-frame' | 'answer-changed' | 'early-ack', channel: string | undefined, detail: string): void
+  wrong(rule: RawWrong, channel: string | undefined, detail: string, since?: number): void
 }
+
+export type RawWrong = 'bad-frame' | 'answer-changed' | 'early-ack'
 
 /** How many settled answers are kept to be held against later ones. */
 const KEPT = 1_000
@@ -49,7 +51,7 @@ export class RawOutbox {
   #later: NodeJS.Timeout | null = null
   /** Those not settled, in the order of their ids and then of `send`. */
   #commands: Command[] = []
-  #settled = new Map<number, string>()
+  #settled = new Map<number, { readonly final: string; readonly stored: boolean; readonly at: number }>()
 
   constructor(link: RawLink) {
     this.#link = link
@@ -113,8 +115,11 @@ export class RawOutbox {
     const final = acked ? `ack ${place}` : param.retry ? null : `nack ${param.code}`
     if (command === undefined) {
       const before = this.#settled.get(id)
-      if (final === null || before === undefined || before === final) return
-      this.#link.wrong('answer-changed', channel, `command ${id}: first ${before}, then ${final}`)
+      if (final === null || before === undefined || before.final === final) return
+      // That it has run without a trace, or was refused, is kept no longer than the process.
+      if (!before.stored && final === 'nack voided') return
+      const detail = `command ${id}: first ${before.final}, then ${final}`
+      this.#link.wrong('answer-changed', channel, detail, before.at)
       return
     }
     command.open--
@@ -124,7 +129,7 @@ export class RawOutbox {
     }
     if (acked && place !== null) this.#checkAck(command.channel, place)
     const { stored, reply, code } = param
-    this.#settled.set(id, final)
+    this.#settled.set(id, { final, stored: acked && stored !== 'none', at: Number(process.hrtime.bigint()) / 1e6 })
     this.#settled.delete(id - KEPT)
     this.#settle(command, {
       end: acked ? 'ack' : code === 'result-expired' ? 'unknown' : 'nack',

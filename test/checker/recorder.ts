@@ -136,9 +136,9 @@ export class Recorder {
     for (const { p, last, count } of this.#unlogged.values()) this.#host.write({ k: 'unlogged', s, p, last, count })
   }
 
-  anomaly(rule: Rule, detail: string, of?: readonly [p: number, n: number]): void {
+  anomaly(rule: Rule, detail: string, of?: readonly [p: number, n: number], since?: number): void {
     const { s, c } = this.subscriber
-    const about = of === undefined ? {} : { of }
+    const about = { ...(of === undefined ? {} : { of }), ...(since === undefined ? {} : { since }) }
     this.#host.write({
       k: 'anomaly',
       rule,

@@ -170,6 +170,8 @@ export interface Anomaly {
   readonly detail: string
   /** The publisher and number of the command that it is about. */
   readonly of?: readonly [p: number, n: number]
+  /** When what it differs from was told. */
+  readonly since?: number
   /** What went on around it. */
   readonly around: readonly string[]
 }

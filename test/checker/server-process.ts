@@ -29,6 +29,8 @@ export class ServerProcess {
   readonly #asked = new Map<number, (answer: Record<string, any> | null) => void>()
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   #ref = 0
+  /** Its store is being disturbed. */
+  storeTroubled = false
   #over = false
   /** Whether its end is wanted. */
   #doomed = false
@@ -44,8 +46,9 @@ export class ServerProcess {
     this.ended = once(this.#child, 'exit').then(([code, signal]) => ({ code, signal }))
     this.#ready = new Promise((resolve, reject) => {
       this.#child.on('message', (message: Record<string, any>) => {
-        if (message.failed !== undefined) failed(message.failed)
-        else if (message.ready !== undefined) resolve(message as Ready)
+        if (message.failed !== undefined) {
+          if (!(message.store && (this.#doomed || this.storeTroubled))) failed(message.failed)
+        } else if (message.ready !== undefined) resolve(message as Ready)
         else this.#answer(message.ref, message)
       })
       void this.ended.then(({ code, signal }) => {

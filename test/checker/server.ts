@@ -69,7 +69,7 @@ await app.register(channels, {
     const id = request.headers['x-user']
     return typeof id === 'string' ? ({ id } as Profile) : null
   },
-  onError: error => send({ failed: describe('onError', error) }),
+  onError: error => send({ failed: describe('onError', error), store: isOfStore(error) }),
   ...brokerOption()
 })
 
@@ -174,6 +174,11 @@ process.on('SIGTERM', () => {
 
 function send(message: object): void {
   if (process.connected) process.send!(message)
+}
+
+/** Whether it says that the store could not: what a full disk leads to, or a stop. */
+function isOfStore(error: unknown): boolean {
+  return String((error as { code?: string }).code).startsWith('FST_CHANNELS_STORE_')
 }
 
 function describe(where: string, error: unknown): string {

@@ -73,6 +73,7 @@ export class Stage {
     const ready = await this.server.ready()
     this.#port = ready.ready
     this.proxy.aim(this.#port)
+    this.tellWorkers({ do: 'restarted' })
     const { copiedAfter } = this.store
     const restored = this.#restored && copiedAfter !== null ? { restored: copiedAfter } : {}
     this.#restored = false

@@ -22,10 +22,17 @@ export class StoreFolder {
     this.path = join(this.#folder, 'channels.db')
   }
 
-  /** The disk is full until `free`: it is made as small as what is on it. */
+  /** The disk is full until `free`: it is made as small as what is on it, or a little larger where that grows meanwhile. */
   fill(): void {
-    const { blocks, bfree, bsize } = statfsSync(this.#folder)
-    remount(this.#folder, `${Math.max(1, blocks - bfree) * bsize}`)
+    for (let spare = 1; ; spare *= 2) {
+      const { blocks, bfree, bsize } = statfsSync(this.#folder)
+      try {
+        remount(this.#folder, `${(blocks - bfree + spare) * bsize}`)
+        return
+      } catch (error) {
+        if (spare > 4_096) throw error
+      }
+    }
   }
 
   free(): void {
@@ -66,5 +73,5 @@ function mount(folder: string): boolean {
 }
 
 function remount(folder: string, size: string): void {
-  execFileSync('mount', ['-o', `remount,size=${size}`, folder])
+  execFileSync('mount', ['-o', `remount,size=${size}`, folder], { stdio: 'pipe' })
 }

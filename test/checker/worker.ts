@@ -23,6 +23,8 @@ export type WorkerOrder =
   | { readonly do: 'pause'; readonly on: boolean; readonly clients: readonly number[] }
   /** A user may not join a channel, or may again. */
   | { readonly do: 'bar'; readonly on: boolean; readonly user: string; readonly channel: string }
+  /** Another server process has begun. */
+  | { readonly do: 'restarted' }
   /** Send from now on, or no more. */
   | { readonly do: 'send'; readonly on: boolean }
   | { readonly do: 'look' }
@@ -84,6 +86,7 @@ function tick(): void {
 
 async function carryOut(order: WorkerOrder): Promise<void> {
   if (order.do === 'send') sending = order.on
+  else if (order.do === 'restarted') lateness.restarted()
   else if (order.do === 'bar') for (const actor of actors) actor.bar(order.user, order.channel, order.on)
   else if (order.do === 'trouble' || order.do === 'pause') {
     for (const actor of actors) {

@@ -1,7 +1,7 @@
 import { mix, mixSkip } from '../payload.ts'
 import type { Gap, Join, Place, Revocation, Run, Stand, Subscriber } from '../records.ts'
 import type { History, View } from './history.ts'
-import type { Log, Logs } from './logs.ts'
+import type { Known, Log, Logs } from './logs.ts'
 
 /** Walks through what each subscriber saw: step by step adjacent, or a gap that says exactly what is missing. */
 export function checkSubscribers(history: History, logs: Logs): void {
@@ -150,7 +150,18 @@ class Walk {
   #excepted(offset: number, boot: number, log: Log | undefined): boolean {
     if (this.#subscriber.kind !== 'shipped') return false
     const known = log?.seenBy(offset, boot, this.#history)
-    return known?.x === true && known.p === this.#subscriber.p
+    return known !== undefined && this.#isFromIt(known)
+  }
+
+  /** What a `$skip` stands for: which process it was of cannot be seen. */
+  #skipped(offset: number, boot: number, log: Log): Known | undefined {
+    const known = log.at(offset).filter(({ boot: b }) => b >= boot)
+    return known.find(entry => this.#isFromIt(entry)) ?? known[0]
+  }
+
+  /** Whether this client is excepted from it. */
+  #isFromIt({ x, p }: Known): boolean {
+    return x && p === this.#subscriber.p
   }
 
   /** Held against what others saw, by the hash over all of it. */
@@ -159,11 +170,11 @@ class Walk {
     let hash = 0
     for (let offset = first; offset <= last; offset++) {
       const skip = skips.includes(offset)
-      const known = skip ? log.at(offset).find(({ boot: b }) => b >= boot) : log.of(offset, boot)
+      const known = skip ? this.#skipped(offset, boot, log) : log.of(offset, boot)
       // Nobody else saw it, so that there is nothing to hold it against.
       if (known === undefined) return
-      const { tag, p, n, crc, x } = known
-      if (skip && !(x && p === this.#subscriber.p)) {
+      const { tag, p, n, crc } = known
+      if (skip && !this.#isFromIt(known)) {
         this.#found('silent-hole', `${offset} was skipped, and is not excepted from it`, log.around(offset))
       }
       hash = skip ? mixSkip(hash, offset, tag) : mix(hash, offset, tag, p, n, crc)
