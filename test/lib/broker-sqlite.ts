@@ -557,6 +557,20 @@ t.test('the litter of a large forgotten log is swept in steps, over a restart as
   t.same(await rig.sql('SELECT * FROM forgotten'), [])
 })
 
+t.test('what a forgotten log has left behind does not count as bytes, and what has just come is kept', async t => {
+  const rig = new Rig(t)
+  const broker = await rig.broker({ channels: 1, bytes: 5_000 })
+  const log = { entries: 1_000, ageMs: 1e9, bytes: 1e9 }
+  await broker.commit({ publications: Array.from({ length: 700 }, () => publication('big', 1, log)), command: null })
+  rig.time.advance(60_000)
+  const shown = async () => (await kept(broker, 'a')).map(entry => entry.text.slice(0, 2))
+  await stored(broker, one('a', 1))
+  await stored(broker, one('a', 'x'.repeat(6_000)))
+  t.same(await shown(), ['m1', 'mx'], 'trimmed in steps')
+  await stored(broker, one('a', 2))
+  t.same(await shown(), ['m2'])
+})
+
 t.test('over the bytes of all logs the oldest entries go, whichever log they are in', async t => {
   const rig = new Rig(t)
   const broker = await rig.broker({ bytes: 10, channels: 3 })

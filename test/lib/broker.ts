@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { CommandRecord, Committed } from '../../lib/broker/broker.ts'
-import { RESULT_AGE_MS, RESULT_CHARACTERS } from '../../lib/broker/broker.ts'
+import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../../lib/broker/broker.ts'
 import { MemoryBroker, type MemoryOptions, MemoryStore, memory } from '../../lib/broker/memory.ts'
 import { openSqlite, type SqliteParts } from '../../lib/broker/sqlite.ts'
 import type { Position } from '../../lib/protocol/position.ts'
@@ -155,6 +155,19 @@ t.test('a session that commits nothing any more gives its results back', async t
   run('busy', 2)
   t.equal(broker.result('idle', 1), null)
   t.not(broker.result('busy', 1), null)
+})
+
+t.test('a hole that is far behind is stored when it comes, and its result may go at once', async t => {
+  const { broker, advance } = memoryRig({})
+  const commit = (id: number, holes: readonly number[]) =>
+    broker.commit({
+      publications: [],
+      command: { session: 's', fence: 0, id, progress: { highest: 2 * RESULT_IDS, holes }, reply: '' }
+    }).kind
+  t.equal(commit(2 * RESULT_IDS, [1]), 'stored')
+  advance(RESULT_AGE_MS + 1)
+  t.equal(commit(1, []), 'stored')
+  t.same([commit(1, []), commit(2 * RESULT_IDS, [])], ['expired', 'expired'])
 })
 
 t.test('large replies push out older ones of their session, and never themselves', async t => {

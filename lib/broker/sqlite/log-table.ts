@@ -18,6 +18,7 @@ interface OldRow {
 
 interface OldestRow extends OldRow {
   readonly seq: number
+  /** Of its log; null where that was forgotten. */
   readonly name: string | null
 }
 
@@ -150,10 +151,12 @@ export class LogTable {
   #trimOldest(): void {
     for (const row of this.#sql.oldest.all(TRIMMED) as OldestRow[]) {
       if (this.#totals.bytes <= this.#bounds.bytes) return
-      this.#sql.drop.run(row.seq)
-      // What a forgotten log has left behind is counted no more.
+      // What a forgotten log has left behind is counted no more, and is swept away in its turn.
       if (row.name === null) continue
       const head = this.head(row.name)
+      // What has just come is kept whatever its size.
+      if (row.offset === head.head && this.#changed.get(head)) return
+      this.#sql.drop.run(row.seq)
       this.#drop(head, row)
       head.oldestAt = 0
       if (!this.#changed.has(head)) this.#changed.set(head, 0)
