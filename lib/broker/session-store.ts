@@ -39,6 +39,10 @@ export class SessionStore {
     this.#bounds = bounds
   }
 
+  get size(): number {
+    return this.#sessions.size
+  }
+
   open(key: string, fence: number): SessionRecord | null {
     const session = this.#sessions.get(key)
     if (session === undefined) return null

@@ -847,8 +847,3 @@ function range(from: number, to: number): number[] {
 function ascending(numbers: readonly number[]): number[] {
   return [...numbers].sort((a, b) => a - b)
 }
-
-/** Lets a broker's thread answer. */
-function turn(): Promise<void> {
-  return new Promise(resolve => setImmediate(resolve))
-}
