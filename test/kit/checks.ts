@@ -82,6 +82,8 @@ class WitnessCheck {
       if (heard.kind === 'joined') this.#joined(heard)
       else if (heard.kind === 'gap') this.#gap(heard)
       else if (heard.kind === 'message') this.#message(heard)
+      // Whoever left has given its place up.
+      else if (heard.kind === 'left') this.#at.delete(heard.channel)
     }
     await this.#end()
   }
@@ -92,10 +94,10 @@ class WitnessCheck {
     if (position === undefined) return
     const before = this.#at.get(channel) ?? null
     if (outcome.kind === 'recovered') {
-      const same = before === null || (before.epoch === position.epoch && before.offset === outcome.from)
+      const same = before === null || (before.epoch === position.epoch && this.#stands(channel, before, outcome.from))
       if (!same) this.#complain(`${channel}: recovered from ${outcome.from}, but stood at ${place(before)}`, heard)
       if (outcome.from > outcome.to) this.#complain(`${channel}: recovered ${outcome.from} to ${outcome.to}`, heard)
-      this.#at.set(channel, before ?? position)
+      this.#at.set(channel, position)
       return
     }
     if (outcome.kind === 'fresh' && before !== null) {
@@ -129,7 +131,7 @@ class WitnessCheck {
     after: Position | null
   ): void {
     if (before === null) return
-    if (gap.from !== undefined && gap.from !== before.offset) {
+    if (gap.from !== undefined && !this.#stands(channel, before, gap.from)) {
       this.#complain(`${channel}: a gap from ${gap.from}, but stood at ${place(before)}`, heard)
     }
     if (after !== null && gap.to !== after.offset) {
@@ -187,6 +189,11 @@ class WitnessCheck {
       if (stored === undefined || !this.#isExcepted(stored)) missing.push(offset)
     }
     return missing
+  }
+
+  /** Whether it stands at that offset: what lies between was not for it. */
+  #stands(channel: string, before: Position, offset: number): boolean {
+    return offset >= before.offset && this.#missing(channel, before, offset + 1).length === 0
   }
 
   #isExcepted({ except }: Stored): boolean {

@@ -225,6 +225,8 @@ export class KitClient<C = unknown> implements Witness {
     channel.on('$joined', joined => this.#record({ kind: 'joined', channel: name, joined }))
     channel.on('$gap', gap => this.#record({ kind: 'gap', channel: name, gap }))
     channel.on('$left', reason => this.#record({ kind: 'left', channel: name, reason }))
+    // As who has left: nothing is kept of a channel that one may not be in.
+    channel.on('$error', () => this.#record({ kind: 'left', channel: name, reason: 'server' }))
   }
 
   #message(message: Received): void {

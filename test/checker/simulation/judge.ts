@@ -1,0 +1,95 @@
+import type { Net, World } from 'fastify-channels/testing'
+import type { Deed, Deeds } from './deeds.ts'
+import { Wire } from './wire.ts'
+
+export type Complain = (what: string) => void
+export type Stored = ReturnType<World['stored']>[number]
+
+const ROOMS = ['room-0', 'room-1', 'room-2']
+
+/** Everything in which a story broke a promise. */
+export async function judge(simulation: Net | World, deeds: Deeds, prompt: boolean): Promise<string[]> {
+  const found: string[] = []
+  const complain = (what: string): void => void found.push(what)
+  try {
+    await simulation.expectNoLoss()
+  } catch (error) {
+    complain(`loss: ${(error as Error).message}`)
+  }
+  const stored = ROOMS.flatMap(name => simulation.stored(name))
+  const byTag = new Map(stored.map(one => [one.tag, one]))
+  const users = new Map(simulation.clients.map(({ name, user }) => [name, user!]))
+  new Wire(users, byTag, prompt, complain).read(simulation.trace)
+  judgePages(deeds, byTag, complain)
+  for (const { name, socket } of simulation.clients) {
+    if (socket.state.name !== 'connected') complain(`not-back: ${name} is ${socket.state.name}`)
+    // What waits for a channel that nobody joins waits until somebody gives it up.
+    socket.disconnect()
+  }
+  await simulation.settle()
+  judgeCommands(deeds, stored, complain)
+  return found
+}
+
+function judgeCommands({ commands, publications }: Deeds, stored: readonly Stored[], complain: Complain): void {
+  const places = new Map<number, Stored[]>()
+  for (const one of stored) {
+    const { cmd, param } = JSON.parse(one.text)
+    if (cmd === 'said') places.set(param.n, [...(places.get(param.n) ?? []), one])
+  }
+  for (const deed of commands) judgeCommand(deed, places.get(deed.n) ?? [], complain)
+  for (const { n, stored: kept } of publications.values()) {
+    const times = places.get(n)?.length ?? 0
+    if (times > 1 || (kept && times === 0)) complain(`publication ${n}: stored ${times} times, acked: ${kept}`)
+  }
+  judgeOrder(commands, stored, complain)
+}
+
+function judgeCommand(
+  { client, cmd, n, ends, end, code, position, reply }: Deed,
+  places: readonly Stored[],
+  complain: Complain
+): void {
+  const what = `${client} ${cmd} ${n}`
+  if (ends !== 1) complain(`not-settled: ${what}`)
+  if (places.length > 1) complain(`double: ${what} at ${places.map(({ offset }) => offset)}`)
+  if (end === 'refused' && places.length > 0) complain(`refused-and-stored: ${what} ${code}`)
+  if (end !== 'acked') return
+  if (cmd === 'say' && (reply as { n?: number } | undefined)?.n !== n && reply !== undefined)
+    complain(`wrong-answer: ${what}`)
+  if (cmd === 'type') {
+    if (position !== null) complain(`place-of-ephemeral: ${what}`)
+    return
+  }
+  const [place] = places
+  if (place === undefined) complain(`lost-ack: ${what}`)
+  else if (place.offset !== position?.offset || place.tag !== position.tag) complain(`wrong-place: ${what}`)
+}
+
+/** What one client sent to one channel is stored in that order. */
+function judgeOrder(commands: readonly Deed[], stored: readonly Stored[], complain: Complain): void {
+  const by = new Map(commands.map(({ n, client, channel }) => [n, `${client} ${channel}`]))
+  const last = new Map<string, number>()
+  for (const { text, epoch } of stored) {
+    const { n } = JSON.parse(text).param
+    const who = by.get(n)
+    if (who === undefined) continue
+    const key = `${who} ${epoch}`
+    if ((last.get(key) ?? 0) > n) complain(`order: ${who} ${n} after ${last.get(key)}`)
+    last.set(key, n)
+  }
+}
+
+function judgePages({ pages }: Deeds, byTag: ReadonlyMap<string, Stored>, complain: Complain): void {
+  for (const { client, user, channel, messages } of pages) {
+    let before = 0
+    for (const { position, param } of messages) {
+      const stored = byTag.get(position?.tag)
+      if (stored === undefined || stored.channel !== channel) complain(`page-invented: ${client} ${channel}`)
+      else if (JSON.parse(stored.text).param.n !== param.n) complain(`page-altered: ${client} ${channel}`)
+      else if (stored.except.includes(`u:${user}`)) complain(`page-excepted: ${client} ${channel}`)
+      if (position.offset <= before) complain(`page-order: ${client} ${channel}`)
+      before = position.offset
+    }
+  }
+}

@@ -1,0 +1,204 @@
+import type { CommandContext } from 'fastify-channels'
+import { command, defineChannel, ephemeral, Type } from 'fastify-channels/protocol'
+import type { Chance, Fault, KitClient, Net, World } from 'fastify-channels/testing'
+import { createNet, createWorld } from 'fastify-channels/testing'
+import { Deeds } from './deeds.ts'
+import { judge } from './judge.ts'
+
+/** Faults after which nothing may be missing: the store is kept, and what a node was not sent by another is a bus's. */
+const FAULTS: readonly Fault[] = [
+  ...(['cut', 'reset', 'half-open', 'drop', 'delay', 'stop-reading', 'offline', 'suspend', 'stall'] as const),
+  ...(['kill', 'drain', 'refuse', 'fail-broker'] as const)
+]
+
+/** Faults that hold nothing back on its way: what a revocation has not stopped shows at once. */
+const PROMPT: readonly Fault[] = ['cut', 'reset', 'kill', 'drain', 'fail-broker', 'refuse']
+
+/** Stories in which what was written has arrived in the same moment. */
+export const prompt = (seed: number): boolean => seed % 4 === 0
+
+const numbered = Type.Object({ n: Type.Integer(), fill: Type.Optional(Type.String()) })
+
+const room = defineChannel('room-:n', {
+  events: { said: numbered, typing: ephemeral(numbered) },
+  commands: { say: command(numbered, { reply: numbered }), type: command(numbered), both: command(numbered) }
+})
+
+const LOGS = [
+  { entries: 1_000, ageMs: 3_600_000, bytes: 4_194_304 },
+  { entries: 12, ageMs: 3_600_000, bytes: 4_194_304 },
+  { entries: 1_000, ageMs: 15_000, bytes: 4_000 }
+]
+
+export interface StoryOptions {
+  readonly seed: number
+  /** Through the plugin and Fastify, or service and client alone. */
+  readonly form: 'net' | 'world'
+  readonly steps: number
+}
+
+/** One story from its seed: what was found wrong, and how much was done. */
+export async function tell({
+  seed,
+  form,
+  steps
+}: StoryOptions): Promise<{ found: string[]; done: Record<string, number> }> {
+  const story = new Story(seed, form === 'net' ? await net(seed) : await world(seed))
+  return story.run(steps)
+}
+
+const options = (seed: number) => ({
+  seed,
+  nodes: 1 + (seed % 2),
+  latencyMs: [0, prompt(seed) ? 0 : 20] as const,
+  brokerMs: seed % 3 === 0 ? ([0, 30] as const) : ([0, 0] as const),
+  socketBytes: seed % 5 === 0 ? 4_096 : 65_536
+})
+
+const rules = (seed: number) => ({
+  log: LOGS[seed % LOGS.length]!,
+  presence: true,
+  access: ({ profile, params, channel }: any) => !denied.get(seed)!.has(`${profile?.id} ${channel ?? params.n}`),
+  commands: {
+    say: (param: any, context: CommandContext<typeof room>) => {
+      context.publish({ cmd: 'said', param })
+      return param
+    },
+    type: (param: any, context: CommandContext<typeof room>) =>
+      context.publish({ cmd: 'typing', param }, { exceptSender: true }),
+    both: (param: any, context: CommandContext<typeof room>) => {
+      context.publish({ cmd: 'typing', param })
+      context.publish({ cmd: 'said', param }, { exceptSender: true })
+    }
+  }
+})
+
+/** Who may not enter which room, by seed. */
+const denied = new Map<number, Set<string>>()
+
+async function net(seed: number): Promise<Net> {
+  denied.set(seed, new Set())
+  return createNet({ ...options(seed), setup: (app: any) => void app.sockets.serve(room, rules(seed)) })
+}
+
+async function world(seed: number): Promise<World> {
+  denied.set(seed, new Set())
+  return createWorld({ ...options(seed), setup: (sockets: any) => void sockets.serve(room, rules(seed)) })
+}
+
+const ROOMS = ['0', '1', '2'] as const
+
+class Story {
+  readonly #seed: number
+  readonly #simulation: Net | World
+  readonly #deeds = new Deeds()
+  readonly #chance: Chance
+  #n = 0
+
+  constructor(seed: number, simulation: Net | World) {
+    this.#seed = seed
+    this.#simulation = simulation
+    this.#chance = simulation.chance
+  }
+
+  async run(steps: number): Promise<{ found: string[]; done: Record<string, number> }> {
+    const simulation = this.#simulation
+    // Two of one user, for what is the user's and what is the session's.
+    for (const id of ['u0', 'u0', 'u1', 'u2']) simulation.client({ profile: { id }, socket: SOCKET })
+    for (const [i, client] of simulation.clients.entries()) {
+      for (const n of ROOMS.slice(0, 1 + (i % 3))) client.socket.join('room-:n', { n })
+    }
+    simulation.chaos({
+      ms: steps * 150,
+      everyMs: 900,
+      lastsMs: [10, 4_000],
+      faults: prompt(this.#seed) ? PROMPT : FAULTS
+    })
+    for (let step = 0; step < steps; step++) {
+      await this.#step()
+      await simulation.advance(this.#chance.below(300))
+    }
+    await simulation.heal()
+    await simulation.advance(90_000)
+    const found = await judge(simulation, this.#deeds, prompt(this.#seed))
+    await simulation.close()
+    denied.delete(this.#seed)
+    return { found, done: this.#deeds.counts }
+  }
+
+  async #step(): Promise<void> {
+    const plan = this.#chance.below(20)
+    const client = this.#chance.pick(this.#simulation.clients)
+    const n = this.#chance.pick(ROOMS)
+    if (plan < 9) this.#send(client, n, this.#chance.pick(['say', 'say', 'say', 'both', 'type']))
+    else if (plan < 12) this.#broadcast(n)
+    else if (plan === 12) for (let i = this.#chance.below(40); i > 0; i--) this.#broadcast(n)
+    else if (plan === 13) client.socket.join('room-:n', { n })
+    else if (plan === 14) client.socket.leave(`room-${n}`)
+    else if (plan === 15) this.#revoke(client.user!, n)
+    else if (plan === 16) this.#history(client, n)
+    else if (plan === 17) for (let i = 0; i < 5; i++) this.#send(client, n, 'say')
+    else if (plan === 18) client.socket.reconnect()
+    else this.#rejoin(client)
+  }
+
+  #send(client: KitClient<any>, n: string, cmd: string): void {
+    const id = ++this.#n
+    const fill = this.#chance.oneIn(8) ? { fill: 'x'.repeat(this.#chance.below(200)) } : {}
+    const channel = client.socket.channel('room-:n', { n })
+    const ttlMs = this.#chance.oneIn(10) ? { ttlMs: 1 + this.#chance.below(3_000) } : {}
+    this.#deeds.sent(client.name, channel.name, cmd, id, channel.send(cmd, { n: id, ...fill }, ttlMs))
+  }
+
+  #broadcast(n: string): void {
+    const id = ++this.#n
+    const cmd = this.#chance.oneIn(4) ? 'typing' : 'said'
+    const except = this.#chance.oneIn(5) ? { except: { user: this.#chance.pick(['u0', 'u1']) } } : undefined
+    const node = this.#simulation.nodes.find(({ state }) => state === 'up')
+    if (node === undefined) return
+    const sockets = 'app' in node ? node.app.sockets : node.sockets
+    this.#deeds.published(id, cmd, sockets.broadcast(`room-${n}`, { cmd, param: { n: id } }, except))
+  }
+
+  /** Access is taken back on every node, and given again after a while. */
+  #revoke(user: string, n: string): void {
+    const channel = `room-${n}`
+    const rights = denied.get(this.#seed)!
+    const key = `${user} ${channel}`
+    if (rights.has(key)) return
+    rights.add(key)
+    const simulation = this.#simulation
+    const node = simulation.nodes.find(({ state }) => state === 'up')
+    if (node !== undefined && simulation.nodes.length === 1) {
+      const sockets = 'app' in node ? node.app.sockets : node.sockets
+      this.#deeds.revoking(user, channel, sockets.revoke(user, channel), line => {
+        ;(simulation as unknown as { tracer: { add(who: string, what: string): void } }).tracer.add('story', line)
+      })
+    }
+    simulation.clock.after(500 + this.#chance.below(3_000), () => void rights.delete(key))
+  }
+
+  #history(client: KitClient<any>, n: string): void {
+    const channel = client.socket.channel('room-:n', { n })
+    const { position } = channel
+    const from =
+      position === null || this.#chance.oneIn(2)
+        ? {}
+        : this.#chance.oneIn(2)
+          ? { before: position }
+          : { after: position }
+    this.#deeds.asked(
+      client.name,
+      client.user!,
+      channel.name,
+      channel.history({ ...from, limit: 1 + this.#chance.below(50) })
+    )
+  }
+
+  /** Who was put out asks again; whoever lost a channel too. */
+  #rejoin(client: KitClient<any>): void {
+    for (const n of ROOMS) if (this.#chance.oneIn(2)) client.socket.channel('room-:n', { n }).join()
+  }
+}
+
+const SOCKET = { backoff: { minMs: 10, maxMs: 1_000 }, queue: { count: 10_000, bytes: 16_777_216 } }

@@ -1,0 +1,131 @@
+import type { Complain, Stored } from './judge.ts'
+
+interface Place {
+  epoch: string
+  offset: number
+}
+
+/** What one link has shown of the protocol, frame by frame, whatever the client makes of it. */
+class Link {
+  readonly joined = new Map<string, Place | null>()
+  welcomed = false
+}
+
+/** Reads a trace and holds every frame that a client was sent against the protocol and the store. */
+export class Wire {
+  readonly #complain: Complain
+  readonly #users: ReadonlyMap<string, string>
+  readonly #byTag: ReadonlyMap<string, Stored>
+  readonly #prompt: boolean
+  readonly #links = new Map<string, Link>()
+  readonly #sessions = new Map<string, string>()
+  /** When access was taken back, by user and channel; until it is given again. */
+  readonly #revoked = new Map<string, number>()
+
+  constructor(
+    users: ReadonlyMap<string, string>,
+    byTag: ReadonlyMap<string, Stored>,
+    prompt: boolean,
+    complain: Complain
+  ) {
+    this.#users = users
+    this.#byTag = byTag
+    this.#prompt = prompt
+    this.#complain = complain
+  }
+
+  read(trace: string): void {
+    for (const line of trace.split('\n')) {
+      const match = /^ *([\d.]+) (\S+) +(.*)$/.exec(line)
+      if (match === null) continue
+      const [, at, who, what] = match as unknown as [string, string, string, string]
+      if (who === 'story') this.#revoked.set(what.slice('revoked '.length), Number(at))
+      else if (this.#users.has(who)) this.#of(who, what, Number(at), line)
+    }
+  }
+
+  #of(who: string, what: string, at: number, line: string): void {
+    if (what.startsWith('dials')) this.#links.set(who, new Link())
+    if (!what.startsWith('< ')) return
+    let frame: any
+    try {
+      frame = JSON.parse(what.slice(2))
+    } catch {
+      // Shortened in the trace.
+      return
+    }
+    const link = this.#links.get(who)!
+    const say = (rule: string): void => this.#complain(`${rule}: ${line.trim()}`)
+    if (frame.cmd === '$welcome') {
+      if (link.welcomed) say('second-welcome')
+      link.welcomed = true
+      this.#sessions.set(who, frame.param.session)
+    } else if (!link.welcomed) say('before-welcome')
+    else this.#frame(who, link, frame, what.slice(2), at, say)
+  }
+
+  #frame(who: string, link: Link, frame: any, text: string, at: number, say: (rule: string) => void): void {
+    const { channel, cmd, param } = frame
+    if (cmd === '$joined') this.#joined(who, link, frame, say)
+    else if (cmd === '$left') link.joined.delete(channel)
+    else if (cmd === '$ack') this.#ack(link, frame, say)
+    else if (cmd === '$gap') this.#gap(link, channel, param, say)
+    else if (cmd === '$skip') this.#place(link, frame, say)
+    else if (!cmd.startsWith('$') && channel.startsWith('room-')) this.#publication(who, link, frame, text, at, say)
+  }
+
+  #joined(who: string, link: Link, { channel, param }: any, say: (rule: string) => void): void {
+    const { outcome, position = null } = param
+    const before = link.joined.get(channel)
+    if (before && position && before.offset !== position.offset) say('joined-elsewhere')
+    if (outcome.kind === 'recovered' && outcome.from !== position?.offset) say('outcome')
+    link.joined.set(channel, position === null ? null : { epoch: position.epoch, offset: position.offset })
+    this.#revoked.delete(`${this.#users.get(who)} ${channel}`)
+  }
+
+  #ack(link: Link, { channel, id, param }: any, say: (rule: string) => void): void {
+    const place = link.joined.get(channel)
+    if (id === undefined || !place || param.position?.epoch !== place.epoch) return
+    if (param.position.offset > place.offset) say('early-ack')
+  }
+
+  #gap(link: Link, channel: string, { from, position }: any, say: (rule: string) => void): void {
+    const place = link.joined.get(channel)
+    if (place?.offset !== from) say('gap-from')
+    link.joined.set(channel, { epoch: position.epoch, offset: position.offset })
+  }
+
+  #place(link: Link, { channel, offset }: any, say: (rule: string) => void): void {
+    const place = link.joined.get(channel)
+    if (!place) say('not-joined')
+    else {
+      if (offset <= place.offset) say('repeat')
+      else if (offset > place.offset + 1) say('hole')
+      place.offset = offset
+    }
+  }
+
+  #publication(who: string, link: Link, frame: any, text: string, at: number, say: (rule: string) => void): void {
+    const { channel, cmd, offset } = frame
+    const user = this.#users.get(who)!
+    const since = this.#revoked.get(`${user} ${channel}`)
+    if (this.#prompt && since !== undefined && at > since) say('after-revoke')
+    if (!link.joined.has(channel)) say('not-joined')
+    else if (offset !== undefined) this.#kept(who, user, link, frame, text, say)
+    else if (cmd !== 'typing') say('no-place')
+  }
+
+  #kept(who: string, user: string, link: Link, frame: any, text: string, say: (rule: string) => void): void {
+    const { channel, cmd, tag } = frame
+    if (cmd === 'typing') say('kept-ephemeral')
+    this.#place(link, frame, say)
+    const stored = this.#byTag.get(tag)
+    if (stored === undefined) {
+      say('invented')
+      return
+    }
+    if (stored.channel !== channel || !text.startsWith(stored.text.slice(0, -1))) say('altered')
+    const addresses = [`u:${user}`, `s:${this.#sessions.get(who)}`]
+    if (addresses.some(address => stored.except.includes(address))) say('excepted-told')
+  }
+}
