@@ -21,7 +21,8 @@ const [ada, bob] = ['ada', 'bob'].map((id, node) => net.client({ profile: { id }
 const rooms = [ada!, bob!].map(({ socket }) => socket.join('room-:room', { room: '1' }))
 await net.advance(1_000)
 
-net.node(0).kill() // Without a goodbye: ada's link is gone.
+net.node(0).kill() // Without a goodbye.
+await net.advance(100) // Ada's link is gone.
 const sent = rooms[0]!.send('say', { n: 1 }) // Waits in her outbox.
 await net.node(0).restart() // With what the store kept.
 await net.advance(60_000)

@@ -269,7 +269,7 @@ t.test('an app of its own is built with what it is given, and its clients may be
   const { fastify } = await import('fastify')
   const { act, channels } = await import('../../plugins/index.ts')
   const net = await roomNet({
-    app: async ({ clock, index }) => {
+    app: async ({ clock }, index) => {
       const app = fastify()
       await app.register(channels, {
         clock,

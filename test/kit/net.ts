@@ -30,18 +30,16 @@ export interface NetOptions extends SimulationOptions {
   readonly setup?: (app: FastifyInstance) => unknown
 }
 
-/** What an app of a net is built with: options that the plugin takes. */
+/** What an app of a net is built with: options of the plugin, and nothing else. */
 export interface NodeOptions {
-  /** The node's number, from 0. */
-  readonly index: number
   readonly clock: Clock
   readonly broker: BrokerFactory
   /** Takes the profile that `net.client` was given. An app may take its own loader, and its clients cookies or headers. */
   readonly profile: ProfileLoader
 }
 
-/** Builds an app, with the plugin registered; the net makes it ready. */
-export type AppBuilder = (options: NodeOptions) => FastifyInstance | PromiseLike<FastifyInstance>
+/** Builds the app of one node, of which `index` is the number, with the plugin registered; the net makes it ready. */
+export type AppBuilder = (options: NodeOptions, index: number) => FastifyInstance | PromiseLike<FastifyInstance>
 
 /** The header in which a client of the kit says who it is. */
 const PROFILE_HEADER = 'x-kit-profile'
@@ -74,7 +72,7 @@ export class Net extends Simulation<ServingApp, NetNode> {
 
   protected async serve({ index, host, broker }: Start): Promise<ServingApp> {
     const build = this.#options.app ?? (options => this.#ownApp(options))
-    const app = await build({ index, clock: host, broker, profile: headerProfile })
+    const app = await build({ clock: host, broker, profile: headerProfile }, index)
     await app.ready()
     tame(app, host)
     return { app, close: () => app.close() }
