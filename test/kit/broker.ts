@@ -109,6 +109,12 @@ export class FaultyBroker implements Broker {
     this.#losing += count
   }
 
+  /** What was to fail or to be lost, and has not been, will not. */
+  heal(): void {
+    this.#failures.clear()
+    this.#losing = 0
+  }
+
   /** Its node is gone: nothing that the node still asks reaches the store, and nothing comes from it. */
   async drop(): Promise<void> {
     this.#dead = true

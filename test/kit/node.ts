@@ -214,6 +214,7 @@ export class KitNode<S extends Serving> {
   /** Ends all that is wrong with it, but for being down. */
   heal(): void {
     this.admit()
+    this.broker?.heal()
     if (this.#run !== null) this.#wake(this.#run.host)
   }
 
