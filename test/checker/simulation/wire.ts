@@ -68,7 +68,7 @@ export class Wire {
     const { channel, cmd, param } = frame
     if (cmd === '$joined') this.#joined(who, link, frame, say)
     else if (cmd === '$left') link.joined.delete(channel)
-    else if (cmd === '$ack') this.#ack(link, frame, say)
+    else if (cmd === '$ack') this.#ack(who, link, frame, say)
     else if (cmd === '$gap') this.#gap(link, channel, param, say)
     else if (cmd === '$skip') this.#place(link, frame, say)
     else if (!cmd.startsWith('$') && channel.startsWith('room-')) this.#publication(who, link, frame, text, at, say)
@@ -83,7 +83,9 @@ export class Wire {
     this.#revoked.delete(`${this.#users.get(who)} ${channel}`)
   }
 
-  #ack(link: Link, { channel, id, param }: any, say: (rule: string) => void): void {
+  #ack(who: string, link: Link, { channel, id, param }: any, say: (rule: string) => void): void {
+    // Whose access was taken back hears that it was done, and nothing of what that was.
+    if (this.#revoked.has(`${this.#users.get(who)} ${channel}`)) return
     const place = link.joined.get(channel)
     if (id === undefined || !place || param.position?.epoch !== place.epoch) return
     if (param.position.offset > place.offset) say('early-ack')
