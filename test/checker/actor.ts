@@ -30,6 +30,8 @@ export interface Port {
   present(channel: string): readonly string[] | null
   /** Stops reading, or goes on; where the kind can do that. */
   pause(on: boolean): void
+  /** How it stands where commands were not settled, in words. */
+  explain?(): string
   end(): void
 }
 
@@ -189,6 +191,8 @@ export class Actor {
   }
 
   end(): void {
+    const stands = this.#open.size > 0 ? this.port.explain?.() : undefined
+    if (stands !== undefined) this.found('unsettled', undefined, stands)
     for (const command of this.#open.values()) this.#journal.write({ ...command, done: now(), end: 'pending' })
     for (const recorder of this.recorders.values()) recorder.end()
     this.port.end()

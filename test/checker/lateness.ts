@@ -1,5 +1,6 @@
 import type { Actor } from './actor.ts'
 import { now } from './records.ts'
+import { strain } from './strain.ts'
 
 /** After the end of a fault a connected subscriber is at the head, or told of a gap, within this. */
 const BOUND_MS = 5_000
@@ -52,27 +53,31 @@ export class Lateness {
       const last = seen.at(-1)
       if (last === undefined || (last.epoch === epoch ? offset > last.offset : last.at < at))
         seen.push({ at, epoch, offset })
-      while (seen.length > 1 && seen[1]!.at < at - 2 * BOUND_MS) seen.shift()
+      while (seen.length > 1 && seen[1]!.at < at - 2 * BOUND_MS * strain()) seen.shift()
     }
   }
 
   #judge(actor: Actor, at: number): void {
     const calmMs = at - actor.calmSince
+    const boundMs = BOUND_MS * strain()
     for (const [channel, recorder] of actor.recorders) {
       const { joined, joinedAt, place } = recorder
       const key = `${actor.plan.p} ${channel}`
       if (!joined) {
-        if (calmMs > BACK_MS && actor.mayJoin(channel) && !this.#told.has(key)) {
+        if (calmMs > BACK_MS * strain() && actor.mayJoin(channel) && !this.#told.has(key)) {
           this.#told.add(key)
           recorder.anomaly('not-back', `not joined ${Math.round(calmMs)} ms after the last fault`)
         }
         continue
       }
-      if (place === null || calmMs < BOUND_MS || at - joinedAt < BOUND_MS || joinedAt < this.#since) continue
-      const due = this.#seen.get(channel)?.findLast(seen => seen.at < at - BOUND_MS)
+      if (place === null || calmMs < boundMs || at - joinedAt < boundMs || joinedAt < this.#since) continue
+      const due = this.#seen.get(channel)?.findLast(seen => seen.at < at - boundMs)
       if (due === undefined || due.epoch !== place[0] || place[1] >= due.offset || this.#told.has(key)) continue
       this.#told.add(key)
-      recorder.anomaly('late', `at ${place[1]} where another was at ${due.offset} more than ${BOUND_MS} ms ago`)
+      recorder.anomaly(
+        'late',
+        `at ${place[1]} where another was at ${due.offset} more than ${Math.round(boundMs)} ms ago`
+      )
     }
   }
 }

@@ -94,6 +94,11 @@ export class RawClient implements RawLink {
     })
   }
 
+  /** How it stands, in words. */
+  explain(): string {
+    return this.#outbox.explain()
+  }
+
   /** Stops reading, or goes on. */
   pause(on: boolean): void {
     if (on) this.#ws?.pause()

@@ -63,6 +63,17 @@ export class RawOutbox {
     this.flush()
   }
 
+  /** How its commands stand that are not settled, in words. */
+  explain(): string {
+    const { connected, joined, refused } = this.#link
+    const now = performance.now()
+    const told = this.#commands.map(({ id, channel, state, open, notBefore }) => {
+      const place = joined.has(channel) ? 'joined' : refused.has(channel) ? 'refused' : 'not joined'
+      return `${id} ${state}, ${open} open, ${channel} ${place}${notBefore > now ? `, in ${Math.round(notBefore - now)} ms` : ''}`
+    })
+    return `${connected ? 'connected' : 'not connected'}, next id ${this.#nextId}: ${told.join('; ')}`
+  }
+
   /** What was sent and not answered is sent again on the next connection of the session. */
   linkLost(): void {
     if (this.#later !== null) clearTimeout(this.#later)

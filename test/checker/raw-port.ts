@@ -60,6 +60,10 @@ export class RawPort implements Port {
     this.client.pause(on)
   }
 
+  explain(): string {
+    return this.client.explain()
+  }
+
   end(): void {
     this.client.end()
   }

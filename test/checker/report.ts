@@ -1,3 +1,4 @@
+import { loadavg } from 'node:os'
 import type { History } from './analysis/history.ts'
 import type { Plan } from './plan.ts'
 import type { Anomaly, Command } from './records.ts'
@@ -37,7 +38,7 @@ export function report(plan: Plan, history: History, outcome: Outcome): boolean 
     `ack latency: ${latency(history)}`,
     `refusals: ${pairs(Object.entries(outcome.refusals)) || 'none'}`,
     `CPU seconds: server ${outcome.serverCpu.toFixed(1)} (without processes that were killed at work), clients ${outcome.workersCpu.toFixed(1)}; server ${megabytes(outcome.serverRss)} at the end`,
-    `judged in ${(outcome.analysisMs / 1000).toFixed(1)} s, all in ${outcome.seconds.toFixed(0)} s`
+    `judged in ${(outcome.analysisMs / 1000).toFixed(1)} s, all in ${outcome.seconds.toFixed(0)} s; load of the machine ${loadavg()[0]!.toFixed(1)}`
   ]
   if (plan.log && plan.broker === 'sqlite' && !outcome.canFill)
     lines.push('disk-full was left out: no file system can be mounted here')

@@ -72,12 +72,17 @@ export class History {
   }
 
   /**
-   * A store that was put back has forgotten answers that it gave after the copy.
+   * A store that was put back has forgotten answers that it gave after the copy. Who was revoked is told that a command of
+   * theirs has run, and not what came of it: the publication is taken back, and the end of the membership follows.
    *
    * Without sessions nobody takes a connection over: what waits in one that its client has given up may still take effect,
    * after commands of the next one.
    */
-  #isExcused({ rule, of, c = '', since, at = 0 }: Anomaly): boolean {
+  #isExcused({ rule, of, c = '', since, at = 0, s = '' }: Anomaly): boolean {
+    if (rule === 'early-ack') {
+      const next = this.views.get(s)?.find(view => view.k !== 'run' && view.at > at)
+      return next?.k === 'left' && next.reason === 'revoked' && next.at - at < 5_000
+    }
     if (rule === 'answer-changed' && since !== undefined)
       return this.boots.some(({ restored, at: began }) => restored !== undefined && since < began && began < at)
     if (this.setting.log || rule !== 'reorder' || of === undefined) return false
