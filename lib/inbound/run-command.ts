@@ -158,9 +158,11 @@ function tellAnswer(dispatcher: Dispatcher, connection: Connection, channel: str
 function answerAgain(dispatcher: Dispatcher, connection: Connection, inbox: Inbox, at: Address): void {
   const { session } = inbox
   dispatcher.begin(inbox)
+  // Of the run that is under way now: one that comes later may wait behind this copy for the channel's turn.
+  const done = session.whenDone(at.id)
   const run = async (): Promise<void> => {
     try {
-      await session.whenDone(at.id)
+      await done
       if (connection.open) await tellAgain(dispatcher, connection, session, at)
     } finally {
       dispatcher.done(inbox)

@@ -195,6 +195,24 @@ t.test('a store that fails: nack unavailable, nothing of it is kept, and the sam
   t.strictSame(link.numbers('room-1'), [1, 2])
 })
 
+t.test('copies of a command that was given back do not wait for the one that was sent again after them', async t => {
+  const { rooms, far } = roomsAt('far')
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  far.failNext('commit')
+  for (let copy = 1; copy <= 3; copy++) link.send(say(1))
+  for (let ms = 0; ms < 100 && link.answers(1).length === 0; ms++) await rooms.pass(1)
+  t.strictSame(told(link, 1), [['unavailable']])
+  // While the store is asked on behalf of the second copy.
+  link.send(say(1))
+  await rooms.pass(1_000)
+  t.strictSame(told(link, 1), [['unavailable', 'resend-from', 'resend-from', 'ack']])
+  link.send(say(2))
+  await rooms.pass(200)
+  t.strictSame(told(link, 2), [['ack']])
+  t.strictSame(rooms.ran, [1, 1, 2])
+})
+
 t.test('a commit that rejected though stored is answered with what stands, whatever the client does', async t => {
   const cases: ReadonlyArray<[what: string, again: object]> = [
     ['a resend', say(1, { n: 1 })],
