@@ -8,6 +8,7 @@ import type { PlannedFault } from './schedule.ts'
 import { isOfLink, isOfServer } from './schedule.ts'
 import { CLOSE_GRACE_MS } from './server-settings.ts'
 import type { Stage } from './stage.ts'
+import { strain } from './strain.ts'
 
 /** A drain ends within its grace and this much. */
 const DRAIN_SLACK_MS = 1_500
@@ -71,7 +72,7 @@ export class Faults {
       }, STORE_SLACK_MS)
     } else {
       const { code, ms: took } = await stage.stop(kind === 'drain' ? 'SIGTERM' : 'SIGKILL')
-      if (kind === 'drain' && (code !== 0 || took > CLOSE_GRACE_MS + DRAIN_SLACK_MS)) {
+      if (kind === 'drain' && (code !== 0 || took > CLOSE_GRACE_MS + DRAIN_SLACK_MS * strain())) {
         stage.found('server-died', `a drain ended with ${code} after ${Math.round(took)} ms`)
       }
       const rewinds = kind === 'rewind' && store.copiedAfter !== null

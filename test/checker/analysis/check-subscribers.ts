@@ -1,5 +1,5 @@
 import { mix, mixSkip } from '../payload.ts'
-import type { Gap, Join, Place, Revocation, Run, Stand, Subscriber } from '../records.ts'
+import type { Gap, Join, Left, Place, Revocation, Run, Stand, Subscriber } from '../records.ts'
 import type { History, View } from './history.ts'
 import type { Known, Log, Logs } from './logs.ts'
 
@@ -16,6 +16,7 @@ class Walk {
   readonly #revocations: readonly Revocation[]
   #index = 0
   #joined = false
+  #forgot = false
   /** Where it stands; null until it was told. */
   #place: Place | null = null
   /** The gap that was told since the last delivery. */
@@ -35,10 +36,16 @@ class Walk {
       if (view.k === 'join') this.#join(view)
       else if (view.k === 'gap') this.#gap(view)
       else if (view.k === 'run') this.#run(view)
-      else if (view.k === 'left') this.#joined = false
+      else if (view.k === 'left') this.#left(view)
       else this.#stand(view)
       this.#index++
     }
+  }
+
+  /** With a membership that was ended the shipped client forgets where it stood. */
+  #left({ reason }: Left): void {
+    this.#joined = false
+    this.#forgot = reason !== 'cut'
   }
 
   #join(join: Join): void {
@@ -48,7 +55,8 @@ class Walk {
       this.#found('foreign', `joined though access was revoked`)
     }
     if (place === null) return
-    const came = given === undefined ? this.#place : given
+    const came = given !== undefined ? given : this.#forgot ? null : this.#place
+    this.#forgot = false
     if (outcome === 'fresh') {
       if (came !== null) this.#found('wrong-outcome', `fresh, though it came with ${came}`)
       this.#place = place
