@@ -55,8 +55,9 @@ class Walk {
       this.#found('foreign', `joined though access was revoked`)
     }
     if (place === null) return
-    const came = given !== undefined ? given : this.#forgot ? null : this.#place
+    const stood = given !== undefined ? given : this.#forgot ? null : this.#place
     this.#forgot = false
+    const came = stood === null ? null : this.#passedOver(stood, join.from ?? stood[1], at)
     if (outcome === 'fresh') {
       if (came !== null) this.#found('wrong-outcome', `fresh, though it came with ${came}`)
       this.#place = place
@@ -70,7 +71,7 @@ class Walk {
     else if (`${place}` !== `${came}` || from !== came[1] || to! < from!) {
       this.#found('wrong-outcome', `recovered from ${from} to ${to} at ${place}, though it came with ${came}`)
     }
-    this.#place ??= place
+    this.#place = place
   }
 
   #gap(gap: Gap): void {
@@ -216,11 +217,16 @@ class Walk {
   }
 
   #endsExcepted(place: Place | null, head: Place): boolean {
-    if (place === null || place[0] !== head[0] || place[1] >= head[1]) return false
-    const log = this.#logs.log(this.#subscriber.c, head[0])
-    const boot = this.#history.boots.at(-1)?.boot ?? 0
-    for (let offset = place[1] + 1; offset <= head[1]; offset++) if (!this.#excepted(offset, boot, log)) return false
-    return true
+    if (place === null || place[0] !== head[0]) return false
+    return `${this.#passedOver(place, head[1], Number.POSITIVE_INFINITY)}` === `${head}`
+  }
+
+  /** Where the shipped client stands after it has passed over what it is excepted from, up to an offset that it names. */
+  #passedOver(place: Place, to: number, at: number): Place {
+    const log = this.#logs.log(this.#subscriber.c, place[0])
+    const boot = this.#history.boots.findLast(known => known.at <= at)?.boot ?? 0
+    for (let offset = place[1] + 1; offset <= to; offset++) if (!this.#excepted(offset, boot, log)) return place
+    return to > place[1] ? [place[0], to, log!.seenBy(to, boot, this.#history)!.tag] : place
   }
 
   #found(rule: Parameters<History['found']>[0], detail: string, around: readonly string[] = []): void {
