@@ -81,7 +81,7 @@ function begin(
     if (frame.cmd === '$void') dispatcher.begin(inbox)
     else subscription = admit(dispatcher, connection, inbox, frame, bytes)
   } catch (error) {
-    answerWith(dispatcher, connection, session, at, error as Refusal)
+    refuseOnArrival(dispatcher, connection, session, at, error as Refusal)
     return
   }
   session.begin(id)
@@ -111,6 +111,25 @@ function begin(
   const lane = connection.memberships.get(frame.channel) as Subscription | undefined
   if (lane === undefined) void run()
   else lane.lane.run(run)
+}
+
+/** A refusal for good is no answer to what was stored after all, as its sender was told of a failure then. */
+function refuseOnArrival(
+  dispatcher: Dispatcher,
+  connection: Connection,
+  session: Session,
+  at: Address,
+  refusal: Refusal
+): void {
+  if (refusal.retry || !session.sequence.isMaybeStored(at.id)) {
+    answerWith(dispatcher, connection, session, at, refusal)
+    return
+  }
+  session.begin(at.id)
+  void resultOf(dispatcher, connection, session, at).then(known => {
+    answerWith(dispatcher, connection, session, at, known ?? refusal)
+    session.end(at.id)
+  })
 }
 
 function noteRunning({ running }: Session, channel: string, done: Promise<void>): Promise<void> {

@@ -66,9 +66,11 @@ function judgeCommand(
   else if (place.offset !== position?.offset || place.tag !== position.tag) complain(`wrong-place: ${what}`)
 }
 
-/** What one client sent to one channel is stored in that order. */
+/** What one client sent to one channel is stored in that order; but for what is unknown, which a lost link may bring late. */
 function judgeOrder(commands: readonly Deed[], stored: readonly Stored[], complain: Complain): void {
-  const by = new Map(commands.map(({ n, client, channel }) => [n, `${client} ${channel}`]))
+  const by = new Map(
+    commands.flatMap(({ n, client, channel, end }) => (end === 'unknown' ? [] : [[n, `${client} ${channel}`]]))
+  )
   const last = new Map<string, number>()
   for (const { text, epoch } of stored) {
     const { n } = JSON.parse(text).param

@@ -55,10 +55,24 @@ const options = (seed: number) => ({
   socketBytes: seed % 5 === 0 ? 4_096 : 65_536
 })
 
-const rules = (seed: number) => ({
+/** A store is lost now and then, and with it what it had acknowledged: the new epoch says so. */
+const wiped = (seed: number): boolean => seed % 14 === 8
+
+function faultsOf(seed: number): readonly Fault[] {
+  if (prompt(seed)) return PROMPT
+  if (wiped(seed)) return [...FAULTS, 'kill-and-wipe']
+  return seed % 2 === 1 ? [...FAULTS, 'lose-entry'] : FAULTS
+}
+
+const rules = (seed: number, clock: () => Net['clock']) => ({
   log: LOGS[seed % LOGS.length]!,
   presence: true,
-  access: ({ profile, params, channel }: any) => !denied.get(seed)!.has(`${profile?.id} ${channel ?? params.n}`),
+  // What it answers is what was true when it was asked.
+  access: ({ profile, channel }: any) => {
+    const allowed = !denied.get(seed)!.has(`${profile?.id} ${channel}`)
+    if (seed % 3 !== 1) return allowed
+    return new Promise<boolean>(resolve => void clock().after(20, () => resolve(allowed)))
+  },
   commands: {
     say: (param: any, context: CommandContext<typeof room>) => {
       context.publish({ cmd: 'said', param })
@@ -78,12 +92,18 @@ const denied = new Map<number, Set<string>>()
 
 async function net(seed: number): Promise<Net> {
   denied.set(seed, new Set())
-  return createNet({ ...options(seed), setup: (app: any) => void app.sockets.serve(room, rules(seed)) })
+  let made: Net | undefined
+  const clock = () => made!.clock
+  made = await createNet({ ...options(seed), setup: (app: any) => void app.sockets.serve(room, rules(seed, clock)) })
+  return made
 }
 
 async function world(seed: number): Promise<World> {
   denied.set(seed, new Set())
-  return createWorld({ ...options(seed), setup: (sockets: any) => void sockets.serve(room, rules(seed)) })
+  let made: World | undefined
+  const clock = () => made!.clock
+  made = await createWorld({ ...options(seed), setup: (sockets: any) => void sockets.serve(room, rules(seed, clock)) })
+  return made
 }
 
 const ROOMS = ['0', '1', '2'] as const
@@ -112,7 +132,7 @@ class Story {
       ms: steps * 150,
       everyMs: 900,
       lastsMs: [10, 4_000],
-      faults: prompt(this.#seed) ? PROMPT : FAULTS
+      faults: faultsOf(this.#seed)
     })
     for (let step = 0; step < steps; step++) {
       await this.#step()
@@ -120,6 +140,9 @@ class Story {
     }
     await simulation.heal()
     await simulation.advance(90_000)
+    // What a node lost on its way from the broker is found when something comes after it.
+    for (const n of ROOMS) this.#broadcast(n, 'said')
+    await simulation.advance(10_000)
     const found = await judge(simulation, this.#deeds, prompt(this.#seed))
     await simulation.close()
     denied.delete(this.#seed)
@@ -150,9 +173,8 @@ class Story {
     this.#deeds.sent(client.name, channel.name, cmd, id, channel.send(cmd, { n: id, ...fill }, ttlMs))
   }
 
-  #broadcast(n: string): void {
+  #broadcast(n: string, cmd = this.#chance.oneIn(4) ? 'typing' : 'said'): void {
     const id = ++this.#n
-    const cmd = this.#chance.oneIn(4) ? 'typing' : 'said'
     const except = this.#chance.oneIn(5) ? { except: { user: this.#chance.pick(['u0', 'u1']) } } : undefined
     const node = this.#simulation.nodes.find(({ state }) => state === 'up')
     if (node === undefined) return
@@ -171,11 +193,17 @@ class Story {
     const node = simulation.nodes.find(({ state }) => state === 'up')
     if (node !== undefined && simulation.nodes.length === 1) {
       const sockets = 'app' in node ? node.app.sockets : node.sockets
-      this.#deeds.revoking(user, channel, sockets.revoke(user, channel), line => {
-        ;(simulation as unknown as { tracer: { add(who: string, what: string): void } }).tracer.add('story', line)
-      })
+      this.#deeds.revoking(user, channel, sockets.revoke(user, channel), line => this.#mark(line))
     }
-    simulation.clock.after(500 + this.#chance.below(3_000), () => void rights.delete(key))
+    simulation.clock.after(500 + this.#chance.below(3_000), () => {
+      rights.delete(key)
+      this.#mark(`granted ${key}`)
+    })
+  }
+
+  /** A line of the story's own in the trace. */
+  #mark(line: string): void {
+    ;(this.#simulation as unknown as { tracer: { add(who: string, what: string): void } }).tracer.add('story', line)
   }
 
   #history(client: KitClient<any>, n: string): void {

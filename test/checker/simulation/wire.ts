@@ -21,6 +21,7 @@ export class Wire {
   readonly #sessions = new Map<string, string>()
   /** When access was taken back, by user and channel; until it is given again. */
   readonly #revoked = new Map<string, number>()
+  readonly #granted = new Map<string, number>()
 
   constructor(
     users: ReadonlyMap<string, string>,
@@ -39,9 +40,15 @@ export class Wire {
       const match = /^ *([\d.]+) (\S+) +(.*)$/.exec(line)
       if (match === null) continue
       const [, at, who, what] = match as unknown as [string, string, string, string]
-      if (who === 'story') this.#revoked.set(what.slice('revoked '.length), Number(at))
+      if (who === 'story') this.#right(what, Number(at))
       else if (this.#users.has(who)) this.#of(who, what, Number(at), line)
     }
+  }
+
+  #right(what: string, at: number): void {
+    const [done, user, channel] = what.split(' ')
+    if (done === 'revoked') this.#revoked.set(`${user} ${channel}`, at)
+    else this.#granted.set(`${user} ${channel}`, at)
   }
 
   #of(who: string, what: string, at: number, line: string): void {
@@ -66,7 +73,7 @@ export class Wire {
 
   #frame(who: string, link: Link, frame: any, text: string, at: number, say: (rule: string) => void): void {
     const { channel, cmd, param } = frame
-    if (cmd === '$joined') this.#joined(who, link, frame, say)
+    if (cmd === '$joined') this.#joined(who, link, frame, at, say)
     else if (cmd === '$left') link.joined.delete(channel)
     else if (cmd === '$ack') this.#ack(who, link, frame, say)
     else if (cmd === '$gap') this.#gap(link, channel, param, say)
@@ -74,13 +81,21 @@ export class Wire {
     else if (!cmd.startsWith('$') && channel.startsWith('room-')) this.#publication(who, link, frame, text, at, say)
   }
 
-  #joined(who: string, link: Link, { channel, param }: any, say: (rule: string) => void): void {
+  #joined(who: string, link: Link, { channel, param }: any, at: number, say: (rule: string) => void): void {
     const { outcome, position = null } = param
     const before = link.joined.get(channel)
     if (before && position && before.offset !== position.offset) say('joined-elsewhere')
     if (outcome.kind === 'recovered' && outcome.from !== position?.offset) say('outcome')
     link.joined.set(channel, position === null ? null : { epoch: position.epoch, offset: position.offset })
-    this.#revoked.delete(`${this.#users.get(who)} ${channel}`)
+    this.#entered(`${this.#users.get(who)} ${channel}`, at, say)
+  }
+
+  /** Nobody is let in between a revocation and the moment at which access was given again. */
+  #entered(right: string, at: number, say: (rule: string) => void): void {
+    const since = this.#revoked.get(right)
+    if (this.#prompt && since !== undefined && at > since && (this.#granted.get(right) ?? 0) < since)
+      say('in-after-revoke')
+    if ((this.#granted.get(right) ?? 0) >= (since ?? 0)) this.#revoked.delete(right)
   }
 
   #ack(who: string, link: Link, { channel, id, param }: any, say: (rule: string) => void): void {
