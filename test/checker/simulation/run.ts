@@ -41,7 +41,10 @@ export async function run(root: string, args: readonly string[]): Promise<number
     workers: number(values.workers, 2)
   }
   if (values.sabotage === undefined) return simulate(root, settings)
-  const names = values.sabotage === 'all' ? SABOTAGES.map(({ name }) => name) : values.sabotage.split(',')
+  const names =
+    values.sabotage === 'all'
+      ? SABOTAGES.filter(({ realTime }) => !realTime).map(({ name }) => name)
+      : values.sabotage.split(',')
   const missed: string[] = []
   for (const name of names) {
     const { patches } = sabotage(name)
