@@ -16,6 +16,9 @@ const SOURCES = {
   'fastify-channels/protocol': join(root, 'lib/protocol/index.ts')
 }
 
+/** The thread of the SQLite broker: looked for beside the file that starts it, which from the sources is server.js. */
+const WORKER = { worker: join(root, 'lib/broker/sqlite/worker.ts') }
+
 /**
  * @param {string} target
  * @param {{ fromSources?: boolean }} [options] `fromSources`: take this package from its TypeScript instead of from `dist`,
@@ -38,8 +41,8 @@ export async function buildDemo(target, { fromSources = false } = {}) {
   await Promise.all([
     build({
       ...common,
-      entryPoints: [join(source, 'server.ts')],
-      outfile: server,
+      entryPoints: { server: join(source, 'server.ts'), ...(fromSources && WORKER) },
+      outdir: target,
       platform: 'node',
       target: 'node20',
       packages: 'external'

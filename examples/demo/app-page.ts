@@ -40,7 +40,8 @@ export function appPage(profile: DemoProfile): Html {
 function connectionState(): Html {
   return html`<div id="state" class="state" data-tone="trying">
         <span class="lamp" aria-hidden="true"></span>
-        <p><span role="status" id="state-words">Connecting</span><span id="state-countdown" aria-hidden="true"></span></p>
+        <p><span role="status" id="state-words">Connecting</span><span id="state-countdown" aria-hidden="true"></span>
+          <span id="state-waiting"></span></p>
         <button type="button" id="state-action" class="small" hidden></button>
       </div>`
 }

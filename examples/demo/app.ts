@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
-import { channels } from 'fastify-channels'
+import { type BrokerFactory, channels } from 'fastify-channels'
 import { chatRooms, connect, notifications } from 'fastify-channels/controllers'
 import { contract } from './channels.ts'
 import { serveFiles } from './files.ts'
@@ -17,15 +17,17 @@ export interface AppOptions {
   readonly secret: string
   /** Where demo.css, main.js and icon.svg are. */
   readonly files: URL
+  /** Where the logs are kept; default: in memory, until the process ends. */
+  readonly broker?: BrokerFactory
   readonly logLevel?: string
 }
 
 /** The whole demo, ready to listen. */
-export async function buildApp({ secret, files, logLevel = 'silent' }: AppOptions): Promise<FastifyInstance> {
+export async function buildApp({ secret, files, broker, logLevel = 'silent' }: AppOptions): Promise<FastifyInstance> {
   const app = fastify({ logger: { level: logLevel } })
   addSecurityHeaders(app)
   acceptForms(app)
-  await app.register(channels, { contract, cookie: { secret } })
+  await app.register(channels, { contract, cookie: { secret }, ...(broker && { broker }) })
 
   await app.register(connect, { prefix: '/ws' })
   await app.register(notifications, { prefix: '/ws' })

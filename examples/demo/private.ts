@@ -11,8 +11,10 @@ export function privateChannel(userId: string): `secure-user-${string}` {
 export async function privateChannels(app: FastifyInstance): Promise<void> {
   const tellPages = async ({ params }: { readonly params: { readonly id: string } }): Promise<void> => {
     const channel = privateChannel(params.id)
-    const count = app.sockets.connections().filter(({ channels }) => channels.includes(channel)).length
-    await app.sockets.broadcast(channel, { cmd: 'secure-message', param: { kind: 'pages', count } })
+    const pages = app.sockets.connections().filter(({ channels }) => channels.includes(channel))
+    const message = { channel, cmd: 'secure-message', param: { kind: 'pages', count: pages.length } } as const
+    // To each of them by itself: it is true for now only, and a broadcast would be kept with the notes.
+    await Promise.all(pages.map(({ id }) => app.sockets.sendTo(id, message)))
   }
   await app.register(secureUser, { onJoin: tellPages, onLeave: tellPages })
 }

@@ -83,51 +83,118 @@ function story(browser: Browser, demo: Demo): void {
     await erin.enter('Private')
     await erin.view.getByText('You have this one page open.').waitFor()
     t.equal(await erin.view.getByText('Buy milk').count(), 0)
+
+    for (const person of [dave, erin]) await person.page.reload()
+    await dave.view.getByText('Buy milk').waitFor()
+    t.equal(await dave.view.locator('.notes li').count(), 1, 'how many pages there are is not kept')
+    await erin.page.getByRole('button', { name: 'Notifications', exact: true }).click()
+    await erin.page.locator('#bell-list').getByText('Tea is ready').waitFor()
+    t.equal(await erin.view.getByText('Buy milk').count(), 0)
     t.strictSame([...dave.errors, ...erin.errors, ...tab.errors], [])
   })
 
-  t.test('the page says that the server is gone, and is back with it; what waited is sent once', async t => {
-    const frank = await signIn(t, 'Frank')
-    await frank.view.getByText('1 person here').waitFor()
+  t.test('what is written while the server is dead is said once, and both see the same conversation', async t => {
+    const [alice, bob] = [await signIn(t, 'Alice'), await signIn(t, 'Bob')]
+    await alice.view.getByText('2 people here').waitFor()
+    await alice.write('before the crash')
+    await bob.hears('before the crash')
+    await bob.write('I am here')
+    await alice.hears('I am here')
+
     await demo.end('SIGKILL')
-    await frank.sees('Connection lost – trying again')
-    await frank.write('written while down')
-    await frank.outgoing('written while down').getByText('Waiting').waitFor()
+    await alice.sees('Connection lost – trying again')
+    await alice.write('typed meanwhile')
+    await alice.outgoing('typed meanwhile').getByText('Waiting').waitFor()
+    await alice.page.locator('#state').getByText('1 message waits').waitFor()
+    await bob.sees('Connection lost – trying again')
+    await bob.write('me too')
     await demo.start()
-    await frank.sees('Connected')
-    await frank.hears('written while down')
-    await frank.said('written while down').getByText('Sent').waitFor()
-    await frank.view.getByText('You were disconnected.').waitFor()
+    for (const person of [alice, bob]) {
+      await person.sees('Connected')
+      for (const text of ['typed meanwhile', 'me too']) await person.hears(text)
+    }
+    await alice.said('typed meanwhile').getByText('Sent').waitFor()
+    await alice.write('and then this')
+    await bob.hears('and then this')
+    await alice.outgoing('').waitFor({ state: 'detached' })
 
-    await frank.write('and then this')
-    await frank.said('and then this').getByText('Sent').waitFor()
-    t.equal(await frank.said('written while down').count(), 1)
-    t.equal(await frank.view.locator('.outgoing .message').count(), 0)
+    const said = await alice.conversation()
+    t.strictSame(said.slice(-5).toSorted(), [
+      'I am here',
+      'and then this',
+      'before the crash',
+      'me too',
+      'typed meanwhile'
+    ])
+    t.strictSame(await bob.conversation(), said)
+    t.equal(await alice.view.getByText('You were disconnected').count(), 0, 'nothing is missing')
 
-    await frank.page.reload()
-    await frank.sees('Connected')
-    t.equal(await frank.page.locator('body').getAttribute('data-user-name'), 'Frank', 'the cookie is as good as before')
-    t.strictSame(frank.errors, [])
+    await alice.page.reload()
+    await alice.sees('Connected')
+    t.equal(await alice.page.locator('body').getAttribute('data-user-name'), 'Alice', 'the cookie is as good as before')
+    await alice.hears('and then this')
+    t.strictSame(await alice.conversation(), said, 'a page that is loaded anew has it all')
+    t.strictSame([...alice.errors, ...bob.errors], [])
   })
 
-  t.test('what was sent and not answered is told to be unknown, and is not sent again', async t => {
-    const grace = await signIn(t, 'Grace')
-    await grace.view.getByText('1 person here').waitFor()
-    demo.freeze()
-    await grace.write('did it arrive?')
-    await grace.outgoing('did it arrive?').getByText('Sending').waitFor({ state: 'attached' })
-    await demo.end('SIGKILL')
-    await grace.outgoing('did it arrive?').getByText('We do not know whether it arrived.').waitFor()
-    await demo.start()
-    await grace.sees('Connected')
+  t.test('a message whose answer was lost with the server is there exactly once', async t => {
+    const grace = await Person.meet(demo, browser)
+    t.teardown(() => grace.leave())
+    const answers = await grace.holdAnswers()
+    await grace.signIn('Grace')
+    const bob = await signIn(t, 'Bob')
+    await bob.view.getByText('2 people here').waitFor()
 
-    await grace.write('something else')
-    await grace.said('something else').getByText('Sent').waitFor()
-    t.equal(await grace.said('did it arrive?').count(), 0, 'nobody has heard it')
-    await grace.outgoing('did it arrive?').getByRole('button', { name: 'Send again' }).click()
+    answers.hold()
+    await grace.write('did it arrive?')
+    await bob.hears('did it arrive?')
+    t.equal(await grace.said('did it arrive?').count(), 0)
+    await demo.end('SIGKILL')
+    await grace.outgoing('did it arrive?').getByText('Waiting').waitFor()
+    answers.letThrough()
+    await demo.start()
+
     await grace.said('did it arrive?').getByText('Sent').waitFor()
-    t.equal(await grace.view.locator('.outgoing .message').count(), 0)
-    t.strictSame(grace.errors, [])
+    await grace.outgoing('').waitFor({ state: 'detached' })
+    await grace.write('it did')
+    await bob.hears('it did')
+    for (const person of [grace, bob])
+      t.strictSame((await person.conversation()).slice(-2), ['did it arrive?', 'it did'])
+    t.strictSame([...grace.errors, ...bob.errors], [])
+  })
+
+  t.test('a message that the server was sent and did not get to is there exactly once', async t => {
+    const frank = await signIn(t, 'Frank')
+    demo.freeze()
+    await frank.write('into the ice')
+    await frank.outgoing('into the ice').getByText('Sending').waitFor({ state: 'attached' })
+    await demo.end('SIGKILL')
+    await demo.start()
+    await frank.said('into the ice').getByText('Sent').waitFor()
+    await frank.outgoing('').waitFor({ state: 'detached' })
+    t.equal(await frank.said('into the ice').count(), 1)
+  })
+
+  t.test('where what was kept is lost the page says so, and does not send again what may have arrived', async t => {
+    const oscar = await signIn(t, 'Oscar')
+    await oscar.write('will be lost')
+    await oscar.hears('will be lost')
+    demo.freeze()
+    await oscar.write('nobody can tell')
+    await oscar.outgoing('nobody can tell').getByText('Sending').waitFor({ state: 'attached' })
+    await demo.end('SIGKILL')
+    demo.wipe()
+    await demo.start()
+    await oscar.view.getByText('You were disconnected, and the server has begun anew.').waitFor()
+    await oscar.outgoing('nobody can tell').getByText('We do not know whether it arrived.').waitFor()
+
+    await oscar.write('something else')
+    await oscar.said('something else').getByText('Sent').waitFor()
+    t.equal(await oscar.said('nobody can tell').count(), 0, 'nobody has heard it')
+    await oscar.outgoing('nobody can tell').getByRole('button', { name: 'Send again' }).click()
+    await oscar.said('nobody can tell').getByText('Sent').waitFor()
+    await oscar.outgoing('').waitFor({ state: 'detached' })
+    t.strictSame(oscar.errors, [])
   })
 
   t.test('signing out ends every tab of that browser and no other one', async t => {
@@ -213,15 +280,15 @@ function story(browser: Browser, demo: Demo): void {
     await judy.page.keyboard.type('two')
     await judy.page.keyboard.press('Enter')
     await judy.hears('one two')
-    t.equal(await judy.said('one').locator('.text').textContent(), 'one\ntwo')
+    t.equal(await judy.said('one two').locator('.text').textContent(), 'one\ntwo')
     t.match(await focused(), /^write-/, 'and the next one may follow at once')
   })
 
   for (const colorScheme of ['light', 'dark'] as const) {
     t.test(`every control has a name, every text its contrast, and nothing is cut off: ${colorScheme}`, async t => {
       const kim = await signIn(t, 'Kim', { colorScheme, viewport: { width: 320, height: 640 } })
-      await kim.write('hello')
-      await kim.hears('hello')
+      await kim.write(`good day, ${colorScheme}`)
+      await kim.hears(`good day, ${colorScheme}`)
       await kim.page.getByRole('button', { name: 'Notifications' }).click()
       await checkPage(t, kim)
       await kim.page.keyboard.press('Escape')
@@ -230,11 +297,11 @@ function story(browser: Browser, demo: Demo): void {
         await checkPage(t, kim)
       }
       await demo.end('SIGKILL')
-      await kim.write('waiting')
-      await kim.outgoing('waiting').waitFor()
+      await kim.write(`later, ${colorScheme}`)
+      await kim.outgoing('later').getByText('Waiting').waitFor()
       await checkPage(t, kim)
       await demo.start()
-      await kim.hears('waiting')
+      await kim.hears(`later, ${colorScheme}`)
     })
   }
 

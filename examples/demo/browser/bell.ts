@@ -1,7 +1,8 @@
 import type { Socket } from 'fastify-channels/client'
 import type { Contract } from '../channels.ts'
 import { announce, byId, find, setText } from './dom.ts'
-import { addNote, postInPlace } from './notes.ts'
+import { Notes, postInPlace } from './notes.ts'
+import { loadPast } from './past.ts'
 
 /** The bell: how many notifications are new, and below it the list and the form to send one. */
 export function ringBell(socket: Socket<Contract>): void {
@@ -31,11 +32,21 @@ export function ringBell(socket: Socket<Contract>): void {
     if (!panel.hidden && !find(document, '.tools').contains(event.target as Node)) open(false)
   })
 
-  socket.join('notifications').on('notification', note => {
-    addNote(byId('bell-list'), note)
-    byId('bell-empty').hidden = true
+  const notes = new Notes(byId('bell-list'), byId('bell-empty'))
+  const channel = socket.channel('notifications')
+  channel.on('notification', (note, { position }) => {
+    if (!notes.add(note, position)) return
     announce(`Notification: ${note.title}`)
     if (panel.hidden) count(fresh + 1)
+  })
+  channel.join({
+    loadState: loadPast(channel, 'notification', {
+      // What was there before the page rings no bell; what came since does.
+      show({ param, position }, gap) {
+        if (notes.add(param, position) && gap !== null && panel.hidden) count(fresh + 1)
+      },
+      missing: words => notes.missing(words)
+    })
   })
   postInPlace('notify')
 }

@@ -44,6 +44,7 @@ export function showConnectionState(socket: Socket<Contract>): void {
     setText(byId('state-words'), shown.words)
     // Not part of what is read aloud: it changes every second.
     setText(byId('state-countdown'), countdown(socket.state, retryAt))
+    setText(byId('state-waiting'), shown.tone === 'good' ? '' : howManyWait(waitingMessages(socket)))
     setText(action, shown.action ?? '')
     action.hidden = shown.action === undefined
   }
@@ -55,8 +56,19 @@ export function showConnectionState(socket: Socket<Contract>): void {
     if (state.name === 'waiting') retryAt = Date.now() + state.retryInMs
     show()
   })
+  socket.on('$outbox', show)
   setInterval(show, 500)
   show()
+}
+
+/** Messages that the server has not answered. That somebody types is told without ado, and is none. */
+export function waitingMessages(socket: Socket<Contract>): number {
+  return socket.outbox.filter(({ cmd }) => cmd === 'chat-message').length
+}
+
+function howManyWait(count: number): string {
+  if (count === 0) return ''
+  return count === 1 ? '1 message waits' : `${count} messages wait`
 }
 
 function countdown(state: SocketState, retryAt: number): string {

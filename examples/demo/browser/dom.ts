@@ -27,12 +27,15 @@ export function button(label: string, run: () => void): HTMLButtonElement {
   return made
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
+const TIME = { hour: '2-digit', minute: '2-digit' } as const
+const clock = new Intl.DateTimeFormat(undefined, TIME)
+const clockOfDay = new Intl.DateTimeFormat(undefined, { ...TIME, weekday: 'short' })
 
-/** A time of day. */
+/** A time of day, and the day where it is not this one. */
 export function timeOf(timestamp: string | number): HTMLTimeElement {
   const date = new Date(timestamp)
-  const made = element('time', '', clock.format(date))
+  const today = date.toDateString() === new Date().toDateString()
+  const made = element('time', '', (today ? clock : clockOfDay).format(date))
   made.dateTime = date.toISOString()
   return made
 }

@@ -2,7 +2,7 @@ import { Socket } from 'fastify-channels/client'
 import type { Contract } from '../channels.ts'
 import { ROOMS } from '../rooms.ts'
 import { ringBell } from './bell.ts'
-import { showConnectionState } from './connection-state.ts'
+import { showConnectionState, waitingMessages } from './connection-state.ts'
 import { privatePage } from './private-page.ts'
 import { RoomView } from './room.ts'
 import { Views } from './views.ts'
@@ -20,5 +20,5 @@ const views = new Views([...rooms, privatePage(socket, userId, () => news('priva
 
 // What waits to be sent lives in this page only.
 addEventListener('beforeunload', event => {
-  if (rooms.some(({ waiting }) => waiting > 0)) event.preventDefault()
+  if (waitingMessages(socket) > 0) event.preventDefault()
 })

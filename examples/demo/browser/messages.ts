@@ -1,4 +1,6 @@
+import type { Position } from 'fastify-channels/client'
 import { element, find, timeOf } from './dom.ts'
+import { Places } from './places.ts'
 
 /** As many are kept in the page; older ones make room. */
 const MAX_MESSAGES = 500
@@ -12,11 +14,12 @@ export interface ChatMessage {
   readonly timestamp: string | number
 }
 
-/** What was said in a room. */
+/** What was said in a room, each message once. */
 export class Messages {
   readonly #log: HTMLElement
   readonly #list: HTMLElement
   readonly #userId: string
+  readonly #places = new Places()
   #lastAuthor = ''
   #atEnd = true
 
@@ -33,17 +36,24 @@ export class Messages {
     }).observe(log)
   }
 
-  /** Adds a message; returns where its state may be shown. */
-  said({ user_id, username, text, timestamp }: ChatMessage): HTMLElement {
+  /** Adds a message; returns whether it was not there yet. */
+  said({ user_id, username, text, timestamp }: ChatMessage, position: Position | undefined): boolean {
+    if (!this.#places.add(position)) return false
     const own = user_id === this.#userId
-    const state = element('span', 'sent')
-    const head = element('p', 'by', element('span', 'author', own ? 'You' : username), timeOf(timestamp), state)
+    const head = element('p', 'by', element('span', 'author', own ? 'You' : username), timeOf(timestamp))
+    // It comes from the server's log, wherever it was written.
+    if (own) head.append(element('span', 'sent', 'Sent'))
     const item = element('li', own ? 'message own' : 'message', head, element('p', 'text', text))
     // One name above several in a row; it is only hidden from the eye.
     if (this.#lastAuthor === user_id) item.classList.add('follows')
     this.#add(item)
     this.#lastAuthor = user_id
-    return state
+    return true
+  }
+
+  /** Whether the message of that place is shown. */
+  has(position: Position): boolean {
+    return this.#places.has(position)
   }
 
   /** Adds a line about the room itself. */

@@ -1,4 +1,6 @@
+import type { Position } from 'fastify-channels/client'
 import { byId, element, find, setText, timeOf } from './dom.ts'
+import { Places } from './places.ts'
 
 /** As many are shown; older ones make room. */
 const MAX_NOTES = 50
@@ -9,11 +11,37 @@ export interface Note {
   readonly timestamp: string | number
 }
 
-/** Puts a notification on top of a list. */
-export function addNote(list: HTMLElement, { title, message, timestamp }: Note): void {
-  const text = message === '' ? [] : [element('p', '', message)]
-  list.prepend(element('li', '', element('div', 'note-head', element('strong', '', title), timeOf(timestamp)), ...text))
-  while (list.children.length > MAX_NOTES) list.lastElementChild!.remove()
+/** A list of notes, the newest on top, each of them once. */
+export class Notes {
+  readonly #list: HTMLElement
+  readonly #empty: HTMLElement
+  readonly #places = new Places()
+
+  /** `empty` is shown until there is a note. */
+  constructor(list: HTMLElement, empty: HTMLElement) {
+    this.#list = list
+    this.#empty = empty
+  }
+
+  /** Adds a note; returns whether it was not there yet. */
+  add({ title, message, timestamp }: Note, position: Position | undefined): boolean {
+    if (!this.#places.add(position)) return false
+    const text = message === '' ? [] : [element('p', '', message)]
+    const head = element('div', 'note-head', element('strong', '', title), timeOf(timestamp))
+    this.#put(element('li', '', head, ...text))
+    return true
+  }
+
+  /** Adds a line about the list itself. */
+  missing(words: string): void {
+    this.#put(element('li', 'missing', words))
+  }
+
+  #put(item: HTMLElement): void {
+    this.#empty.hidden = true
+    this.#list.prepend(item)
+    while (this.#list.children.length > MAX_NOTES) this.#list.lastElementChild!.remove()
+  }
 }
 
 /** Posts a form without leaving the page; what was typed stays in it where that fails. */

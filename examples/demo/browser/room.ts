@@ -1,12 +1,14 @@
-import type { Channel, Socket } from 'fastify-channels/client'
+import type { Channel, LoadState, Position, Socket } from 'fastify-channels/client'
 import type { chatRoomChannel } from 'fastify-channels/controllers'
 import type { Contract } from '../channels.ts'
 import type { Room } from '../rooms.ts'
+import { tellComings } from './comings.ts'
 import { Composer } from './composer.ts'
 import { byId, find } from './dom.ts'
 import { showMembers } from './members.ts'
-import { Messages } from './messages.ts'
+import { type ChatMessage, Messages } from './messages.ts'
 import { Outgoing } from './outgoing.ts'
+import { loadPast } from './past.ts'
 import { showTyping } from './typing.ts'
 import type { View } from './views.ts'
 
@@ -20,7 +22,7 @@ export class RoomView implements View {
   readonly #channel: RoomChannel
   readonly #messages: Messages
   readonly #outgoing: Outgoing
-  #wasJoined = false
+  readonly #load: LoadState
 
   constructor(socket: Socket<Contract>, { id, title, about }: Room, userId: string, news: () => void) {
     this.id = id
@@ -34,43 +36,37 @@ export class RoomView implements View {
     this.#messages = new Messages(find(this.element, '.log'), userId)
     const form = find<HTMLFormElement>(this.element, '.composer')
     const composer = new Composer(form, this.#channel, title, text => void this.#outgoing.send(text))
-    this.#outgoing = new Outgoing(this.#channel, find(this.element, '.outgoing'), text => composer.edit(text))
+    this.#outgoing = new Outgoing(socket, this.#channel, find(this.element, '.outgoing'), {
+      isSaid: position => this.#messages.has(position),
+      edit: text => composer.edit(text)
+    })
+    this.#load = loadPast(this.#channel, 'chat-message', {
+      show: ({ param, position }) => this.#say(param, position),
+      missing: words => this.#messages.note(words)
+    })
     this.#listen(userId, news)
     showMembers(this.#channel, find(this.element, '.members'), userId)
     showTyping(this.#channel, find(this.element, '.typing'), userId)
   }
 
-  /** Messages that would be lost with the page. */
-  get waiting(): number {
-    return this.#outgoing.size
-  }
-
   show(): void {
-    this.#channel.join()
+    this.#channel.join({ loadState: this.#load })
     this.#messages.scrollToEnd()
   }
 
   #listen(userId: string, news: () => void): void {
     const channel = this.#channel
-    channel.on('chat-message', message => {
-      const said = this.#messages.said(message)
-      if (message.user_id === userId) this.#outgoing.arrived(message.text, said)
-      else news()
+    channel.on('chat-message', (message, { position }) => {
+      if (this.#say(message, position) && message.user_id !== userId) news()
     })
-    channel.on('user-joined', ({ user_id, username }) => {
-      if (user_id !== userId) this.#messages.note(`${username} came in`)
-    })
-    channel.on('user-left', ({ user_id, username }) => {
-      if (user_id !== userId) this.#messages.note(`${username} left`)
-    })
-    channel.on('$joined', ({ outcome }) => {
-      // Said openly: there are no messages from the time without a connection, unless the server could give them again.
-      if (this.#wasJoined && outcome.kind !== 'recovered') {
-        this.#messages.note('You were disconnected. What others wrote meanwhile is not shown here.')
-      }
-      this.#wasJoined = true
-    })
+    tellComings(channel, userId, words => this.#messages.note(words))
     channel.on('$state', () => this.#showAccess())
+  }
+
+  #say(message: ChatMessage, position: Position | undefined): boolean {
+    const isNew = this.#messages.said(message, position)
+    if (position !== undefined) this.#outgoing.said(position)
+    return isNew
   }
 
   #showAccess(): void {

@@ -51,6 +51,6 @@ export class TypingTeller {
 
   #tell(typing: boolean): void {
     this.#toldAt = typing ? performance.now() : Number.NEGATIVE_INFINITY
-    if (this.#channel.state.name === 'joined') void this.#channel.send('typing', { typing })
+    void this.#channel.send('typing', { typing }, { onOffline: 'reject', ttlMs: BELIEVED_MS })
   }
 }
