@@ -165,6 +165,9 @@ function story(browser: Browser, demo: Demo): void {
 
   t.test('a message that the server was sent and did not get to is there exactly once', async t => {
     const frank = await signIn(t, 'Frank')
+    // Before its first command a session is not kept, and one that is new can only say that it does not know.
+    await frank.write('the first')
+    await frank.outgoing('').waitFor({ state: 'detached' })
     demo.freeze()
     await frank.write('into the ice')
     await frank.outgoing('into the ice').getByText('Sending').waitFor({ state: 'attached' })

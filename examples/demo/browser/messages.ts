@@ -51,6 +51,12 @@ export class Messages {
     return true
   }
 
+  /** Adds a line that says what is missing here. */
+  missing(words: string): void {
+    this.#add(element('li', 'room-note missing', words))
+    this.#lastAuthor = ''
+  }
+
   /** Whether the message of that place is shown. */
   has(position: Position): boolean {
     return this.#places.has(position)

@@ -100,8 +100,8 @@ export class Outgoing {
   }
 }
 
-const WAITING = 'Waiting – it is sent as soon as the connection is back'
-const UNANSWERED = 'Waiting – the answer is still to come, and it counts once'
+const WAITING = 'Waiting for the connection'
+const UNANSWERED = 'Waiting for the answer – it counts once'
 
 const REASONS: Readonly<Record<string, string>> = {
   unknown: 'We do not know whether it arrived. Check before you send it again.',

@@ -42,7 +42,7 @@ export class RoomView implements View {
     })
     this.#load = loadPast(this.#channel, 'chat-message', {
       show: ({ param, position }) => this.#say(param, position),
-      missing: words => this.#messages.note(words)
+      missing: words => this.#messages.missing(words)
     })
     this.#listen(userId, news)
     showMembers(this.#channel, find(this.element, '.members'), userId)
