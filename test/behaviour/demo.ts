@@ -10,6 +10,9 @@ import { Demo, launch, Person } from '../fixtures/demo.ts'
 const service = services.find(({ name }) => name === 'chromium')!
 const chromium = locate(service)
 
+// Each start of the server is met only at the client's next dial, and there are many.
+t.setTimeout(300_000)
+
 if (chromium === undefined && isCI()) t.fail(missingReason(service))
 else if (chromium === undefined) t.test('the demo in a browser', { skip: missingReason(service) }, () => {})
 else {
@@ -116,7 +119,7 @@ function story(browser: Browser, demo: Demo): void {
     await alice.said('typed meanwhile').getByText('Sent').waitFor()
     await alice.write('and then this')
     await bob.hears('and then this')
-    await alice.outgoing('').waitFor({ state: 'detached' })
+    await alice.isSettled()
 
     const said = await alice.conversation()
     t.strictSame(said.slice(-5).toSorted(), [
@@ -155,7 +158,7 @@ function story(browser: Browser, demo: Demo): void {
     await demo.start()
 
     await grace.said('did it arrive?').getByText('Sent').waitFor()
-    await grace.outgoing('').waitFor({ state: 'detached' })
+    await grace.isSettled()
     await grace.write('it did')
     await bob.hears('it did')
     for (const person of [grace, bob])
@@ -167,14 +170,14 @@ function story(browser: Browser, demo: Demo): void {
     const frank = await signIn(t, 'Frank')
     // Before its first command a session is not kept, and one that is new can only say that it does not know.
     await frank.write('the first')
-    await frank.outgoing('').waitFor({ state: 'detached' })
+    await frank.isSettled()
     demo.freeze()
     await frank.write('into the ice')
     await frank.outgoing('into the ice').getByText('Sending').waitFor({ state: 'attached' })
     await demo.end('SIGKILL')
     await demo.start()
     await frank.said('into the ice').getByText('Sent').waitFor()
-    await frank.outgoing('').waitFor({ state: 'detached' })
+    await frank.isSettled()
     t.equal(await frank.said('into the ice').count(), 1)
   })
 
@@ -196,7 +199,7 @@ function story(browser: Browser, demo: Demo): void {
     t.equal(await oscar.said('nobody can tell').count(), 0, 'nobody has heard it')
     await oscar.outgoing('nobody can tell').getByRole('button', { name: 'Send again' }).click()
     await oscar.said('nobody can tell').getByText('Sent').waitFor()
-    await oscar.outgoing('').waitFor({ state: 'detached' })
+    await oscar.isSettled()
     t.strictSame(oscar.errors, [])
   })
 
