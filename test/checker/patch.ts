@@ -11,7 +11,7 @@ export interface Patch {
 export interface Sabotage {
   readonly name: string
   /** What is wrong then. */
-  readonly what: string
+  readonly about: string
   readonly patches: readonly Patch[]
   /** The rules by which it may be found; any of them will do. */
   readonly finds: readonly string[]

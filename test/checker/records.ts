@@ -214,6 +214,7 @@ export const RULES = {
   'early-ack': 'an acknowledgement came before the publication',
   'answer-changed': 'two answers to one command differ',
   unsettled: 'a command was never settled',
+  'needless-unknown': 'it was told that nobody knows what became of a command, though the server has run all the time',
   late: 'a connected subscriber is not at the head 5 s after the fault',
   'not-back': 'a client has not come back',
   'not-converged': 'a subscriber does not end at the head',

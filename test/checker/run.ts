@@ -8,7 +8,7 @@ import { SABOTAGES, sabotage } from './sabotages.ts'
 export async function run(root: string, args: readonly string[]): Promise<number> {
   const plan = readPlan(args)
   if (plan === 'help') console.log(USAGE)
-  else if (plan === 'list') for (const { name, what } of SABOTAGES) console.log(`${name}: ${what}`)
+  else if (plan === 'list') for (const { name, about } of SABOTAGES) console.log(`${name}: ${about}`)
   if (typeof plan === 'string') return 0
   const { folder, remove } = installBuilt(root, plan.sabotage === null ? [] : sabotage(plan.sabotage).patches)
   const controller = new AbortController()

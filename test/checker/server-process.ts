@@ -44,15 +44,17 @@ export class ServerProcess {
       detached: true
     })
     this.ended = once(this.#child, 'exit').then(([code, signal]) => ({ code, signal }))
+    let last = 'it said nothing'
     this.#ready = new Promise((resolve, reject) => {
       this.#child.on('message', (message: Record<string, any>) => {
         if (message.failed !== undefined) {
+          last = message.failed
           if (!(message.store && (this.#doomed || this.storeTroubled))) failed(message.failed)
         } else if (message.ready !== undefined) resolve(message as Ready)
         else this.#answer(message.ref, message)
       })
       void this.ended.then(({ code, signal }) => {
-        reject(new Error(`the server ended (${code ?? signal}) before it was ready`))
+        reject(new Error(`the server ended (${code ?? signal}) before it was ready: ${last}`))
         this.#over = true
         for (const ref of [...this.#asked.keys()]) this.#answer(ref, null)
         if (!this.#doomed) failed(`it ended by itself: ${code ?? signal}`)

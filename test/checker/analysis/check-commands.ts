@@ -10,6 +10,13 @@ export function checkCommands(history: History, logs: Logs): void {
     const { end, cmd, c, p, n } = command
     const name = `publisher ${p}'s ${n} (${cmd})`
     if (end === 'pending') history.found('unsettled', c, `${name} has waited since ${command.at.toFixed(0)}`)
+    else if (
+      end === 'unknown' &&
+      command.code === 'result-expired' &&
+      history.setting.log &&
+      !history.restarted(command)
+    )
+      history.found('needless-unknown', c, `${name} was refused as ${command.code}`)
     else if (end === 'ack' && cmd === 'fail')
       history.found('nacked-but-visible', c, `${name} was acked though its handler failed`)
     else if (end === 'ack' && history.setting.log && cmd === 'say') checkAck(history, logs, command, name)

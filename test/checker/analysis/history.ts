@@ -71,6 +71,11 @@ export class History {
     )
   }
 
+  /** Whether another server process began while the command waited for its answer. */
+  restarted({ at, done }: Command): boolean {
+    return this.boots.some(boot => at < boot.at && boot.at < done)
+  }
+
   /**
    * A store that was put back has forgotten answers that it gave after the copy. Who was revoked is told that a command of
    * theirs has run, and not what came of it: the publication is taken back, and the end of the membership follows.

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
 import { installBuilt } from '../install.ts'
-import { SABOTAGES, sabotage } from '../sabotages.ts'
+import { sabotage } from '../sabotages.ts'
 import type { Part } from './play.ts'
+import { SIMULATED } from './sabotages.ts'
 
 interface Outcome {
   readonly form: 'net' | 'world'
@@ -43,11 +44,11 @@ export async function run(root: string, args: readonly string[]): Promise<number
   if (values.sabotage === undefined) return simulate(root, settings)
   const names =
     values.sabotage === 'all'
-      ? SABOTAGES.filter(({ realTime }) => !realTime).map(({ name }) => name)
+      ? SIMULATED.map(({ name }) => name)
       : values.sabotage.split(',')
   const missed: string[] = []
   for (const name of names) {
-    const { patches } = sabotage(name)
+    const { patches } = SIMULATED.find(one => one.name === name) ?? sabotage(name)
     const started = performance.now()
     const outcomes = await play(root, patches, { ...settings, untilFound: true })
     const [first] = outcomes.flatMap(({ anomalies }) => anomalies)
