@@ -18,7 +18,10 @@ const steps = [
   { name: 'build', run: () => script('build') },
   { name: 'lint:pkg', run: () => script('lint:pkg'), needs: 'build' },
   { name: 'test:unit', run: tap },
-  { name: 'test:smoke', run: () => script('test:smoke'), needs: 'build' }
+  { name: 'test:smoke', run: () => script('test:smoke'), needs: 'build' },
+  { name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' },
+  { name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' },
+  { name: 'check:sabotages', run: sabotages, needs: 'build' }
 ]
 
 const chosen = choose(process.argv.slice(2))
@@ -58,6 +61,26 @@ function choose(names) {
 /** @param {string} name @returns {Promise<Counts>} */
 async function script(name) {
   return one((await ended(npm(['run', '--silent', name], 'inherit'))) === 0)
+}
+
+/** The black-box checker, in its usual size: it asks for as much as a run must have done, and prints its counts. */
+async function delivery(...args) {
+  return one((await checked(...args)) === 0)
+}
+
+/** Whether the checker finds what is wrong: builds that are broken, each of which has to fail by one of its own rules. */
+async function sabotages() {
+  const counts = { passed: 0, failed: 0, skipped: 0 }
+  for (const name of ['drop-one-in-a-thousand', 'excluded-still-told', 'resend-run-again']) {
+    const caught = (await checked('--seconds', '15', '--sabotage', name, '--expect-caught')) === 0
+    counts[caught ? 'passed' : 'failed'] += 1
+  }
+  return counts
+}
+
+/** @param {string[]} args */
+function checked(...args) {
+  return ended(npm(['run', '--silent', 'check:delivery', '--', ...args], 'inherit'))
 }
 
 /**

@@ -22,6 +22,8 @@ export interface Plan {
     readonly faults: number
     readonly kinds: number
   }
+  /** The run is well where anomalies of the sabotage's rules are found, and only then. */
+  readonly expectCaught: boolean
   /** Keep what was recorded. */
   readonly keep: boolean
 }
@@ -36,6 +38,7 @@ export const USAGE = `npm run check:delivery -- [options]
   --workers N              processes of clients (2)
   --rate N                 commands a second (500)
   --sabotage NAME          run a build that is broken in that way
+  --expect-caught          succeed where that is found, and only then
   --list                   the sabotages
   --keep                   leave the records in the folder of the run, and say where
   --min-acked N --min-deliveries N --min-faults N --min-kinds N   the least that a run must have done`
@@ -49,7 +52,7 @@ export function readPlan(args: readonly string[]): Plan | 'help' | 'list' {
     options: {
       ...{ broker: text, seconds: text, seed: text, clients: text, channels: text, workers: text, rate: text },
       ...{ sabotage: text, 'min-acked': text, 'min-deliveries': text, 'min-faults': text, 'min-kinds': text },
-      ...{ 'no-log': flag, keep: flag, list: flag, help: flag }
+      ...{ 'no-log': flag, 'expect-caught': flag, keep: flag, list: flag, help: flag }
     }
   })
   if (values.help) return 'help'
@@ -67,6 +70,7 @@ export function readPlan(args: readonly string[]): Plan | 'help' | 'list' {
     workers: count(values.workers, 2, 1),
     rate: count(values.rate, 500, 1),
     sabotage: values.sabotage ?? null,
+    expectCaught: values['expect-caught'] ?? false,
     keep: values.keep ?? false,
     least: {
       acked: count(values['min-acked'], seconds * 250, 0),

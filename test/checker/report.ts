@@ -3,6 +3,7 @@ import type { History } from './analysis/history.ts'
 import type { Plan } from './plan.ts'
 import type { Anomaly, Command } from './records.ts'
 import { RULES } from './records.ts'
+import { sabotage } from './sabotages.ts'
 import { RAISED } from './server-settings.ts'
 
 export interface Outcome {
@@ -50,7 +51,17 @@ export function report(plan: Plan, history: History, outcome: Outcome): boolean 
   console.log(
     `${anomalies.length} anomalies${anomalies.length > 0 ? `: ${pairs(tally(anomalies, ({ rule }) => rule))}` : ''}`
   )
+  if (plan.sabotage !== null && plan.expectCaught) return isCaught(plan.sabotage, anomalies)
   return anomalies.length === 0 && short.length === 0
+}
+
+function isCaught(name: string, anomalies: readonly Anomaly[]): boolean {
+  const { finds } = sabotage(name)
+  const caught = anomalies.filter(({ rule }) => finds.includes(rule))
+  console.log(
+    caught.length > 0 ? `CAUGHT: ${name} (${caught[0]!.rule})` : `NOT CAUGHT: ${name}, by any of ${finds.join(', ')}`
+  )
+  return caught.length > 0
 }
 
 function showAnomalies(plan: Plan, anomalies: readonly Anomaly[]): void {

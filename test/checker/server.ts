@@ -114,11 +114,17 @@ function logRule(kind: ChannelKind): { log?: LogPolicy } {
   return plan.log ? { log: LOGS[kind] } : {}
 }
 
+let listens = (): void => {}
+const listening = new Promise<void>(resolve => {
+  listens = resolve
+})
+
 process.on('message', (order: ServerOrder) => {
   void carryOut(order).catch(error => fail(order.do, error))
 })
 
 async function carryOut(order: ServerOrder): Promise<void> {
+  await listening
   if (order.do === 'stall') return stall(order.ms)
   if (order.do === 'look') return send({ ref: order.ref, ...look() })
   if (order.do === 'publish') return publish(order.ref, order.channel, order.payload)
@@ -190,4 +196,5 @@ function fail(where: string, error: unknown): void {
 }
 
 const url = await app.listen({ port: settings.port, host: '127.0.0.1' })
+listens()
 send({ ready: Number(new URL(url).port), at: now(), ...look() })
