@@ -87,11 +87,12 @@ export class Recorder {
 
   /** A publication outside of any log: each publisher's must count up, and what was missed must not come later. */
   unlogged(payload: Payload, name: string): void {
-    const { p, n } = payload
+    const { p, n, b } = payload
     this.#note(name, 'publisher', p, 'n', n)
     this.#host.delivered()
     if (!this.#check(payload)) return
-    const key = `${name} ${p}`
+    // With a log commands are sent again, and of those that leave nothing in it another process does not know.
+    const key = this.place === null ? `${name} ${p}` : `${name} ${p} ${b}`
     const heard = this.#unlogged.get(key) ?? { p, last: n - 1, count: 0, missed: new Set() }
     this.#unlogged.set(key, heard)
     heard.count++

@@ -57,7 +57,7 @@ class Walk {
     if (place === null) return
     const stood = given !== undefined ? given : this.#forgot ? null : this.#place
     this.#forgot = false
-    const came = stood === null ? null : this.#passedOver(stood, join.from ?? stood[1], at)
+    const came = stood === null ? null : this.#passedOver(stood, join.from ?? stood[1])
     if (outcome === 'fresh') {
       if (came !== null) this.#found('wrong-outcome', `fresh, though it came with ${came}`)
       this.#place = place
@@ -218,15 +218,23 @@ class Walk {
 
   #endsExcepted(place: Place | null, head: Place): boolean {
     if (place === null || place[0] !== head[0]) return false
-    return `${this.#passedOver(place, head[1], Number.POSITIVE_INFINITY)}` === `${head}`
+    return `${this.#passedOver(place, head[1])}` === `${head}`
   }
 
-  /** Where the shipped client stands after it has passed over what it is excepted from, up to an offset that it names. */
-  #passedOver(place: Place, to: number, at: number): Place {
+  /**
+   * Where the shipped client stands after it has passed over what it is excepted from, up to an offset that it names. The
+   * store may have lost that since.
+   */
+  #passedOver(place: Place, to: number): Place {
+    if (this.#subscriber.kind !== 'shipped') return place
     const log = this.#logs.log(this.#subscriber.c, place[0])
-    const boot = this.#history.boots.findLast(known => known.at <= at)?.boot ?? 0
-    for (let offset = place[1] + 1; offset <= to; offset++) if (!this.#excepted(offset, boot, log)) return place
-    return to > place[1] ? [place[0], to, log!.seenBy(to, boot, this.#history)!.tag] : place
+    let last = place
+    for (let offset = place[1] + 1; offset <= to; offset++) {
+      const known = log?.at(offset).findLast(entry => this.#isFromIt(entry))
+      if (known === undefined) return place
+      last = [place[0], offset, known.tag]
+    }
+    return last
   }
 
   #found(rule: Parameters<History['found']>[0], detail: string, around: readonly string[] = []): void {
