@@ -113,10 +113,8 @@ export class Channel implements FeedSink {
       return
     }
     const except = new Set<Connection>()
-    for (const [{ connection }, recovery] of this.recoveries) {
-      recovery.take(entry)
-      except.add(connection)
-    }
+    for (const recovery of this.recoveries.values()) recovery.take(entry)
+    for (const connection of this.#recovering()) except.add(connection)
     const skipped = new Set<Connection>()
     for (const { connection } of entry.except.length === 0 ? [] : this.members) {
       if (isAddressed(connection, entry.except) && !except.has(connection)) skipped.add(connection)
@@ -129,9 +127,14 @@ export class Channel implements FeedSink {
 
   /** Publications that are lost to the members; those that still read find out by themselves. */
   gap(gap: LiveGap): void {
-    const except = new Set([...this.recoveries.keys()].map(({ connection }) => connection))
+    const except = new Set(this.#recovering())
     const frame = encodeText(encodeFrame(systemFrame('$gap', gap, { channel: this.name })))
     this.publish(frame, { kind: 'channels.v1', except })
+  }
+
+  /** Members that are not live yet; one that ended in the middle may have come back, and be live. */
+  #recovering(): Connection[] {
+    return [...this.recoveries.keys()].filter(({ channel }) => channel === this).map(({ connection }) => connection)
   }
 
   pause(ms: number): Promise<void> {

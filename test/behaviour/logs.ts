@@ -354,6 +354,29 @@ each('what is published during a replay is neither missing nor twice nor out of 
   }
 })
 
+each('a member that is taken out and in again during its replay hears all that comes from then on', async (t, at) => {
+  const { rooms } = roomsAt(at)
+  const start = await rooms.publish('room-1', 0)
+  const fill = 'x'.repeat(2_000)
+  for (const n of range(1, 100)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
+  await rooms.pass(100)
+  for (const wait of [0, 5, 200]) {
+    const link = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
+    await rooms.pass(wait)
+    await rooms.sockets.leave(link.connection!, 'room-1')
+    void rooms.sockets.join(link.connection!, 'room-1')
+    await rooms.pass(50)
+    const { offset } = await rooms.publish('room-1', 1, 2)
+    link.transport.drain()
+    await rooms.pass(200)
+    await rooms.publish('room-1', 3)
+    const after = link.frames.slice(link.frames.findLastIndex(({ cmd }) => cmd === '$joined'))
+    const heard = after.flatMap(frame => frame.offset ?? [])
+    t.ok(heard[0]! < offset)
+    t.strictSame(heard, range(heard[0]!, offset + 1), `after ${wait} ms`)
+  }
+})
+
 each('in a channel with a log `except` names sessions or users, and the excluded get a $skip', async (t, at) => {
   const { rooms } = roomsAt(at)
   const ann = await rooms.dial('room-1', { user: 'ann' })
