@@ -807,6 +807,7 @@ t.test('what is published by a hook of a member that is closed for being slow ke
   let n = 100
   const { rooms } = roomsAt('near', {
     limits: { outboxBytes: 100_000, messageBytes: 70_000 },
+    times: { presenceGraceMs: 0 },
     rules: { onLeave: () => void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: ++n } }) }
   })
   const slow = await rooms.dial('room-1', { user: 'ann' })
