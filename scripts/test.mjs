@@ -19,6 +19,7 @@ const steps = [
   { name: 'lint:pkg', run: () => script('lint:pkg'), needs: 'build' },
   { name: 'test:unit', run: tap },
   { name: 'test:smoke', run: () => script('test:smoke'), needs: 'build' },
+  { name: 'check:simulation', run: () => script('check:simulation'), needs: 'build' },
   { name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' },
   { name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' },
   { name: 'check:sabotages', run: sabotages, needs: 'build' }

@@ -15,8 +15,6 @@ export interface Sabotage {
   readonly patches: readonly Patch[]
   /** The rules by which it may be found; any of them will do. */
   readonly finds: readonly string[]
-  /** Whether it takes real time to show, so that no simulation finds it. Default false. */
-  readonly realTime?: boolean
   /** Brokers with which it makes a difference. Default: both. */
   readonly brokers?: ReadonlyArray<'memory' | 'sqlite'>
 }

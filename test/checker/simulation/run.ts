@@ -42,10 +42,7 @@ export async function run(root: string, args: readonly string[]): Promise<number
     workers: number(values.workers, 2)
   }
   if (values.sabotage === undefined) return simulate(root, settings)
-  const names =
-    values.sabotage === 'all'
-      ? SIMULATED.map(({ name }) => name)
-      : values.sabotage.split(',')
+  const names = values.sabotage === 'all' ? SIMULATED.map(({ name }) => name) : values.sabotage.split(',')
   const missed: string[] = []
   for (const name of names) {
     const { patches } = SIMULATED.find(one => one.name === name) ?? sabotage(name)

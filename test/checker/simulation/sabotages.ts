@@ -1,11 +1,10 @@
 import type { Sabotage } from '../patch.ts'
 
 /** Mistakes that a simulation finds within a few hundred seeds. */
-export const SIMULATED: readonly Sabotage[] = [
+export const SIMULATED: ReadonlyArray<Omit<Sabotage, 'finds'>> = [
   {
     name: 'drop-one-in-a-thousand',
     about: 'one publication in a thousand is left out for one member',
-    finds: [],
     patches: [
       {
         file: 'lib/connection/outbox.ts',
@@ -17,7 +16,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'swap',
     about: 'two batches of one turn leave in the wrong order, now and then',
-    finds: [],
     patches: [
       {
         file: 'lib/connection/outbox.ts',
@@ -29,7 +27,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'repeat',
     about: 'one batch in a thousand is sent twice',
-    finds: [],
     patches: [
       {
         file: 'lib/connection/outbox.ts',
@@ -41,7 +38,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'ack-though-the-store-failed',
     about: 'a command is acknowledged though its commit failed',
-    finds: [],
     patches: [
       {
         file: 'lib/inbound/execute.ts',
@@ -54,7 +50,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'no-gap',
     about: 'who cannot be given what it missed is told that it missed nothing',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/recovery.ts',
@@ -66,7 +61,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'head-claimed',
     about: 'whoever comes back in the same epoch is taken to stand at the head',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/registry.ts',
@@ -78,7 +72,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'adjacency-ignored',
     about: 'a node passes on whatever comes, with a hole before it or without',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/feed.ts',
@@ -90,7 +83,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'epoch-kept-and-tag-ignored',
     about: 'a store that lost its data counts on under the old epoch, and nobody looks at tags',
-    finds: [],
     patches: [
       {
         file: 'lib/broker/chance.ts',
@@ -113,7 +105,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'trim-marker-ignored',
     about: 'whoever stands before what is kept is given what is kept, without a word',
-    finds: [],
     patches: [
       {
         file: 'lib/broker/log.ts',
@@ -131,7 +122,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'page-cut',
     about: 'the first publication of each page of a replay is left out',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/recovery.ts',
@@ -143,7 +133,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'replay-twice',
     about: 'a replay begins with what its last publication was',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/recovery.ts',
@@ -155,7 +144,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'replay-before-joined',
     about: 'a replay begins before its channel is said to be joined',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/recovery.ts',
@@ -168,7 +156,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'live-during-replay',
     about: 'live publications do not wait for the end of a replay',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/channel.ts',
@@ -180,7 +167,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'excepted-still-told',
     about: 'who is excepted gets it all the same',
-    finds: [],
     patches: [
       {
         file: 'lib/connection/address.ts',
@@ -192,7 +178,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'skip-left-out',
     about: 'who is excepted is not told that there was something',
-    finds: [],
     patches: [
       { file: 'lib/channel/channel.ts', search: 'if (skipped.size > 0)', replace: 'if (skipped.size > 1_000_000)' }
     ]
@@ -200,7 +185,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'idempotency-off',
     about: 'a command that comes again runs again, and is stored again',
-    finds: [],
     patches: [
       {
         file: 'lib/inbound/sequence.ts',
@@ -219,13 +203,11 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'later-ids-run',
     about: 'what follows a command that was refused for the moment does not wait for it',
-    finds: [],
     patches: [{ file: 'lib/inbound/sequence.ts', search: 'return lowest', replace: 'void lowest; return null' }]
   },
   {
     name: 'ack-before-its-publication',
     about: 'answers do not wait for what was published before them',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/fan-out.ts',
@@ -237,7 +219,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'revocation-overtaken',
     about: 'access that was taken back while it was being decided is given all the same',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/registry.ts',
@@ -249,13 +230,11 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'ephemeral-kept',
     about: 'ephemeral events go into the log',
-    finds: [],
     patches: [{ file: 'lib/channel/publisher.ts', search: 'subject?.isEphemeral(cmd) === true ? null :', replace: '' }]
   },
   {
     name: 'log-passed-by',
     about: 'one publication in a hundred is sent and not kept',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/publisher.ts',
@@ -267,7 +246,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'reply-of-another',
     about: 'a command is answered with the reply of the one before',
-    finds: [],
     patches: [
       {
         file: 'lib/inbound/execute.ts',
@@ -280,7 +258,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'stored-twice',
     about: 'one commit in fifty is stored twice',
-    finds: [],
     patches: [
       {
         file: 'lib/channel/publisher.ts',
@@ -293,7 +270,6 @@ export const SIMULATED: readonly Sabotage[] = [
   {
     name: 'history-of-everybody',
     about: 'history holds what its reader was excepted from',
-    finds: [],
     patches: [
       {
         file: 'lib/inbound/history.ts',
