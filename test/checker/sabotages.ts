@@ -202,8 +202,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/channel/channel.ts',
-        search: 'recovery.take(entry) except.add(connection)',
-        replace: 'recovery.take(entry)'
+        search: 'for (const connection of this.#recovering()) except.add(connection) const skipped',
+        replace: 'const skipped'
       }
     ]
   },
@@ -360,7 +360,7 @@ export const SABOTAGES: readonly Sabotage[] = [
         replace: 'void now'
       },
       {
-        file: 'lib/broker/sqlite/session-table.ts',
+        file: 'lib/broker/sqlite/result-table.ts',
         search: 'this.#sql.add.run(session.id, id, at, reply.length, session.written, epoch, offset, tag, reply)',
         replace: 'void [epoch, offset, tag]'
       }

@@ -159,8 +159,8 @@ export const SIMULATED: ReadonlyArray<Omit<Sabotage, 'finds'>> = [
     patches: [
       {
         file: 'lib/channel/channel.ts',
-        search: 'recovery.take(entry) except.add(connection)',
-        replace: 'recovery.take(entry); void connection'
+        search: 'for (const connection of this.#recovering()) except.add(connection) const skipped',
+        replace: 'const skipped'
       }
     ]
   },
