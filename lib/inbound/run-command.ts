@@ -93,12 +93,12 @@ function begin(
     }
     // It was received by a connection that is gone: its client sends it again by the next.
     if (!connection.open) return settle('fenced')
-    // The one before came by another connection, or while another membership lasted.
-    const running = session.running.get(frame.channel)
-    if (running !== undefined) return running.then(run)
+    const { from, running } = session.sequence.before(id, frame.channel)
     // One before it may have been given back since it came.
-    const from = session.sequence.blockedBy(id, frame.channel)
     if (from !== null) return settle(resendFrom(from))
+    // Or it came by another connection, or while another membership lasted.
+    const other = running === null ? session.running.get(frame.channel) : session.whenDone(running)
+    if (other !== undefined) return other.then(run)
     const earlier = session.sequence.isMaybeStored(id) ? resultOf(dispatcher, connection, session, at) : null
     const done = chain(earlier, known => {
       if (!connection.open) return settle('fenced')

@@ -38,22 +38,31 @@ export class Sequence {
     const known = this.#open.get(id)
     if (id <= this.#highest && known?.state !== 'waiting') return 'repeat'
     if (id > this.#highest + 1) return { from: this.#highest + 1 }
-    const from = this.blockedBy(id, channel)
     if (known === undefined && this.#open.size >= MAX_OPEN) return { from: id }
     this.#highest = Math.max(this.#highest, id)
     const maybeStored = known?.maybeStored === true
+    // To the end: the map is in the order in which they were accepted.
+    this.#open.delete(id)
+    const { from } = this.before(id, channel)
     this.#open.set(id, { channel, state: from === null ? 'running' : 'waiting', maybeStored })
     return from === null ? 'run' : { from }
   }
 
-  /** The lowest id of that channel below this one that has to come again first. */
-  blockedBy(id: number, channel: string): number | null {
-    let lowest: number | null = null
+  /**
+   * What of that channel has to come before this id: `from` is the lowest that has to come again, or came again only after
+   * it; `running` one that was accepted before it and is not done.
+   */
+  before(id: number, channel: string): { readonly from: number | null; readonly running: number | null } {
+    let from: number | null = null
+    let running: number | null = null
+    let later = false
     for (const [other, open] of this.#open) {
-      if (open.state !== 'waiting' || open.channel !== channel || other >= id) continue
-      if (lowest === null || other < lowest) lowest = other
+      if (other === id) later = true
+      if (open.channel !== channel || other >= id) continue
+      if (open.state !== 'waiting' && !later) running = other
+      else if (from === null || other < from) from = other
     }
-    return lowest
+    return { from, running }
   }
 
   /** The id may come again: nothing came of it. */

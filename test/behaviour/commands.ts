@@ -555,6 +555,30 @@ each(
   }
 )
 
+each('nor does one overtake those that wait for the replay of a membership that has ended', async (t, at) => {
+  const { rooms } = roomsAt(at, { log: { entries: 1_000, bytes: 16_777_216 } })
+  const start = await rooms.publish('room-1', 0)
+  const fill = 'x'.repeat(2_000)
+  for (const n of range(1, 100)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
+  await rooms.pass(100)
+  const old = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
+  await rooms.pass(200)
+  old.send(say(1, { n: 201 }))
+  old.send(say(2, { n: 202 }))
+  await rooms.sockets.leave(old.connection!, 'room-1')
+  void rooms.sockets.join(old.connection!, 'room-1')
+  await rooms.pass(100)
+  old.send(say(3, { n: 203 }))
+  await rooms.pass(100)
+  old.transport.drain()
+  const link = await rooms.dial('room-1', { resume: { s: old.session } })
+  for (let i = 0; i < 5; i++) {
+    for (const id of range(1, 3)) if (!told(link, id)[0]!.includes('ack')) link.send(say(id, { n: 200 + id }))
+    await rooms.pass(200)
+  }
+  t.strictSame(rooms.finished, [...rooms.finished].sort(), 'in the order of their ids')
+})
+
 each('nor does one begin on the next connection while the one before it still runs', async (t, at) => {
   const { rooms } = roomsAt(at)
   const old = await rooms.dial('room-1')
