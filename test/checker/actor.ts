@@ -123,6 +123,7 @@ export class Actor {
     }
     this.waiting--
     if (end === 'ack') this.#counts.acked++
+    if (command.x === 1 && place) this.recorders.get(command.c)?.excepted.add(place[1])
     const parts = {
       ...(code === undefined ? {} : { code }),
       ...(place === undefined ? {} : { place }),

@@ -1,4 +1,5 @@
 import type { Actor } from './actor.ts'
+import type { Recorder } from './recorder.ts'
 import { now } from './records.ts'
 import { strain } from './strain.ts'
 
@@ -72,7 +73,13 @@ export class Lateness {
       }
       if (place === null || calmMs < boundMs || at - joinedAt < boundMs || joinedAt < this.#since) continue
       const due = this.#seen.get(channel)?.findLast(seen => seen.at < at - boundMs)
-      if (due === undefined || due.epoch !== place[0] || place[1] >= due.offset || this.#told.has(key)) continue
+      if (
+        due === undefined ||
+        due.epoch !== place[0] ||
+        nextFor(recorder, place[1]) > due.offset ||
+        this.#told.has(key)
+      )
+        continue
       this.#told.add(key)
       recorder.anomaly(
         'late',
@@ -80,4 +87,11 @@ export class Lateness {
       )
     }
   }
+}
+
+/** The offset that a subscriber hears of next. */
+function nextFor({ excepted }: Recorder, offset: number): number {
+  let next = offset + 1
+  while (excepted.has(next)) next++
+  return next
 }

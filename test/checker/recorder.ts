@@ -48,6 +48,8 @@ export class Recorder {
   joined = false
   place: Place | null = null
   joinedAt = 0
+  /** Offsets that this client is excepted from, as far as it was told: the shipped one passes over them in silence. */
+  readonly excepted = new Set<number>()
   readonly #host: RecorderHost
   readonly #unlogged = new Map<string, Heard>()
   /** The latest events, put into words only where somebody asks. */
