@@ -299,7 +299,11 @@ export const SABOTAGES: readonly Sabotage[] = [
     finds: ['publisher-order'],
     brokers: ['sqlite'],
     patches: [
-      { file: 'lib/inbound/sequence.ts', search: 'return lowest', replace: 'return lowest === null ? null : null' }
+      {
+        file: 'lib/inbound/sequence.ts',
+        search: 'return { from, running }',
+        replace: 'void from; return { from: null, running }'
+      }
     ]
   },
   {

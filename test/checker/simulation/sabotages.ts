@@ -203,7 +203,13 @@ export const SIMULATED: ReadonlyArray<Omit<Sabotage, 'finds'>> = [
   {
     name: 'later-ids-run',
     about: 'what follows a command that was refused for the moment does not wait for it',
-    patches: [{ file: 'lib/inbound/sequence.ts', search: 'return lowest', replace: 'void lowest; return null' }]
+    patches: [
+      {
+        file: 'lib/inbound/sequence.ts',
+        search: 'return { from, running }',
+        replace: 'void from; return { from: null, running }'
+      }
+    ]
   },
   {
     name: 'ack-before-its-publication',
