@@ -7,7 +7,7 @@ import { PROMISES } from '../fixtures/witness.ts'
  * The same stories in every run, so that a failure is of the change at hand. `SEED=… npx tap run <this file>` plays one
  * story, `FIRST=… RUNS=…` others and more of them.
  */
-const { SEED, FIRST = '1', RUNS = '300' } = process.env
+const { SEED, FIRST = '1', RUNS = '200' } = process.env
 const first = Number(SEED ?? FIRST)
 const runs = SEED === undefined ? Number(RUNS) : 1
 

@@ -7,7 +7,7 @@ import { PROMISED } from '../fixtures/truth.ts'
  * The same stories in every run, so that a failure is of the change at hand. `SEED=… npx tap run <this file>` plays one
  * story, `FIRST=… RUNS=…` others and more of them.
  */
-const { SEED, FIRST = '1', RUNS = '100' } = process.env
+const { SEED, FIRST = '1', RUNS = '50' } = process.env
 const first = Number(SEED ?? FIRST)
 const runs = SEED === undefined ? Number(RUNS) : 1
 
