@@ -31,6 +31,8 @@ async function chatServer(t: Teardown, options: Partial<ChatRoomsOptions> = {}, 
         asked.push({ user: profile.id, room, via })
         return room !== 'staff'
       },
+      // What is kept has a place in its frames; a test of its own is about that.
+      log: false,
       ...options
     })
   })
@@ -475,4 +477,14 @@ t.test('without a profile one may read where hasAnonymousAccess says so, unseen,
     ['user-joined ann']
   )
   t.strictSame(asked, [{ user: 'ann', room: '42', via: 'route' }])
+})
+
+t.test('what is said in a room is kept for who was away, unless told otherwise', async t => {
+  const { enter } = await chatServer(t, { log: true })
+  const ann = await enter('ann')
+  t.match(await ann.command('chat-room-42', 'chat-message', { text: 'a' }), {
+    cmd: '$ack',
+    param: { stored: 'memory' }
+  })
+  t.match(await ann.command('chat-room-42', 'typing', { typing: true }), { cmd: '$ack', param: { stored: 'none' } })
 })

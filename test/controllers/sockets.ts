@@ -10,7 +10,7 @@ import { nothingLeft } from '../fixtures/until.ts'
 
 const all = (t: Teardown) =>
   serve(t, {}, async app => {
-    await app.register(notifications, { prefix: '/ws' })
+    await app.register(notifications, { prefix: '/ws', log: false })
     await app.register(secureUser, { prefix: '/ws' })
     await app.register(connectController, { prefix: '/ws' })
     await app.register(chatRooms, { prefix: '/ws', hasRoomAccess: () => true })
