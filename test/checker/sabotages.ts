@@ -12,7 +12,8 @@ export const SABOTAGES: readonly Sabotage[] = [
       {
         file: 'lib/connection/outbox.ts',
         search: 'if (this.#closed || this.#overflown) return',
-        replace: 'if (this.#closed || this.#overflown || (origin !== null && Math.random() < 0.001)) return'
+        replace:
+          'if (this.#closed || this.#overflown || (origin !== null && origin.instead === undefined && Math.random() < 0.001)) return'
       }
     ]
   },
