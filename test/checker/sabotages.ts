@@ -51,7 +51,8 @@ export const SABOTAGES: readonly Sabotage[] = [
       {
         file: 'lib/channel/recovery.ts',
         search: 'return encodeText(withPlace(text, offset, tag))',
-        replace: "return encodeText(withPlace(Math.random() < 0.001 ? text.replace('a', 'b') : text, offset, tag))"
+        replace:
+          'return encodeText(withPlace(Math.random() < 0.001 ? text.replace(/(param.*?)(\\d)/, (_, before, digit) => before + ((digit % 9) + 1)) : text, offset, tag))'
       }
     ]
   },
