@@ -73,7 +73,8 @@ async function answer(
     if (texts.length > 0 || complete) {
       const reply = `{"messages":[${texts.join()}],"complete":${complete},"position":${JSON.stringify(head)}}`
       const text = `${encodeFrame({ ...at, cmd: '$ack' }).slice(0, -1)},"param":{"reply":${reply},"stored":"none"}}`
-      return channels.replyText(subscription, text, nackFrame(new Refusal('not-joined'), at))
+      channels.replyText(subscription, text, nackFrame(new Refusal('not-joined'), at))
+      break
     }
     // Nothing in it was for this connection: without a message it would not know where to go on.
     next = beyond(next, entries, head)
