@@ -156,6 +156,13 @@ export class Outbox {
     this.flush()
   }
 
+  /** The id before the lowest one behind `from` that somebody waits for. */
+  #before(from: number): number {
+    let to = this.#nextId
+    for (const { id } of this.#commands) if (id > from && id < to) to = id
+    return to - 1
+  }
+
   #find(id: number): Command | undefined {
     for (const command of this.#commands) if (command.id === id) return command
     return undefined
@@ -177,8 +184,8 @@ export class Outbox {
     // It is about to leave, or has since.
     const coming = first && first !== command && (!first.sent || first.sent > command.sent)
     if (coming && !first.sent && first.channel !== command.channel) this.#closeGate(first)
-    // Nobody waits for it any more.
-    if (!first) this.#port.send(voided(command, from))
+    // Nobody waits for it any more, nor for those behind it: it may be a store that has forgotten them all.
+    if (!first) this.#port.send(voided(command, from, this.#before(from)))
     else if (!coming) this.#recall(first)
     // The second time something is wrong, which must not go round and round.
     if (!coming && command.attempt++) this.#retry(command)
@@ -264,7 +271,7 @@ function errorOf({ channel, cmd }: Command, code: string, details?: ErrorDetails
   return new ChannelError(code, { ...pick(details), channel, cmd })
 }
 
-/** Gives up an id in its turn. */
-function voided({ channel }: Command, id: number): string {
-  return JSON.stringify({ channel, cmd: '$void', id })
+/** Gives up an id in its turn, and all behind it up to `to`. */
+function voided({ channel }: Command, id: number, to = id): string {
+  return JSON.stringify({ channel, cmd: '$void', id, ...(to > id && { param: { to } }) })
 }

@@ -59,10 +59,19 @@ export function runCommand(
   const { id } = frame
   if (id === undefined) throw new Refusal('bad-frame', 'a command needs an id')
   const { session } = inbox
+  const to = frame.cmd === '$void' ? lastOf(frame, id) : id
   const turn = session.sequence.take(id, frame.channel)
+  session.sequence.skip(id, to)
   if (turn === 'repeat') answerAgain(dispatcher, connection, inbox, { channel: frame.channel, id })
   else if (turn !== 'run') throw resendFrom(turn.from)
   else begin(dispatcher, connection, inbox, frame, id, bytes)
+}
+
+/** The last id that a `$void` gives up. */
+function lastOf({ param }: CommandFrame, id: number): number {
+  const to = (param as { readonly to?: unknown } | null | undefined)?.to ?? id
+  if (Number.isSafeInteger(to) && (to as number) >= id) return to as number
+  throw new Refusal('bad-frame', 'to must be an integer from the id on')
 }
 
 /** A command whose turn it is; what refuses it on arrival is its answer, or leaves its id for another time. */

@@ -71,6 +71,11 @@ export class Sequence {
     if (open !== undefined) open.state = 'waiting'
   }
 
+  /** Nothing comes of the ids behind this one, up to `to`; only where none behind it was accepted. */
+  skip(id: number, to: number): void {
+    if (id === this.#highest) this.#highest = Math.max(id, to)
+  }
+
   /** It is being stored: what is stored meanwhile takes it for consumed, as running it twice would be worse than never. */
   storing(id: number): void {
     const open = this.#open.get(id)

@@ -285,6 +285,35 @@ each(
   }
 )
 
+each('$void up to an id gives up all that nobody has sent, and nothing that was taken', async (t, at) => {
+  const { rooms } = roomsAt(at)
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  const abandon = (id: number, to: unknown) => link.send({ channel: 'room-1', cmd: '$void', id, param: { to } })
+  link.send(say(100))
+  abandon(1, 99)
+  link.send(say(100))
+  link.send(say(101))
+  abandon(100, 200)
+  link.send(say(102))
+  link.send(say(50))
+  await rooms.pass(300)
+  t.strictSame(told(link, 1, 50, 100, 101, 102), [
+    ['voided'],
+    ['result-expired'],
+    ['resend-from', 'ack', 'ack'],
+    ['ack'],
+    ['ack']
+  ])
+  t.strictSame(rooms.ran, [100, 101, 102])
+  for (const to of [102, 1.5, '200', 2 ** 53]) abandon(103, to)
+  await rooms.pass(100)
+  t.strictSame(told(link, 103), [Array(4).fill('bad-frame')])
+  link.send(say(103))
+  await rooms.pass(100)
+  t.strictSame(rooms.ran, [100, 101, 102, 103], 'what was not understood has no effect')
+})
+
 each('$void keeps later ids from overtaking one that is blocked', async (t, at) => {
   const { rooms } = roomsAt(at, { limits: { pendingCommands: 2 } })
   const link = await rooms.dial('room-1')

@@ -184,8 +184,10 @@ export class RawOutbox {
     if (code === 'resend-from' && from !== command.id) {
       const first = this.#commands.find(entry => entry.id === from)
       // Settled, or never ours: the server waits for an id that will not come.
-      if (first === undefined) this.#void(command.channel, from)
-      else if (first.state === 'sent') first.state = 'again'
+      if (first === undefined) {
+        const to = Math.min(...this.#commands.map(({ id }) => (id > from ? id : this.#nextId))) - 1
+        this.#link.write({ channel: command.channel, cmd: '$void', id: from, ...(to > from ? { param: { to } } : {}) })
+      } else if (first.state === 'sent') first.state = 'again'
     }
     this.flush()
   }

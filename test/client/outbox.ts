@@ -11,7 +11,11 @@ fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
 
 /** What left as `id:param`, a `$void` as `void id`. */
 const left = (ws: FakeSocket): string[] =>
-  ws.sent.filter(({ id }) => id).map(({ id, cmd, param }) => (cmd === '$void' ? `void ${id}` : `${id}:${param}`))
+  ws.sent
+    .filter(({ id }) => id)
+    .map(({ id, cmd, param }) =>
+      cmd === '$void' ? `void ${id}${param ? `-${(param as { to: number }).to}` : ''}` : `${id}:${param}`
+    )
 
 /** A stage with channels that the client joined, connected. */
 async function joined(names: string[], options: SocketOptions = {}) {
@@ -155,6 +159,26 @@ t.test('what the server asks for and nobody waits for any more is voided', async
   t.match(next.sent.at(-2), { channel: 'r', cmd: '$void', id: 1 })
   next.nack({ id: 1 }, 'voided').ack(2)
   await sent
+  stage.finish(t)
+})
+
+t.test('a server that has forgotten many ids is given them all up at once', async t => {
+  const { stage, ws, room } = await joined(['r'])
+  const sends = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(n => room.send('x', n))
+  for (const id of [1, 2, 3, 4, 5, 6, 8]) ws.ack(id)
+  ws.nack({ id: 7 }, 'resend-from', { retry: true, from: 2 }).nack({ id: 9 }, 'resend-from', { retry: true, from: 2 })
+  t.same(left(ws).slice(9), ['void 2-6', '7:7', 'void 2-6', '9:9'], 'up to the first that somebody waits for')
+  ws.nack({ id: 2 }, 'voided').ack(7)
+  ws.nack({ id: 9 }, 'resend-from', { retry: true, from: 8 })
+  t.same(left(ws).slice(13), ['void 8'])
+  await stage.clock.advance(60_000)
+  ws.ack(9)
+  await Promise.all(sends)
+  const newer = room.send('x', 10)
+  ws.nack({ id: 10 }, 'resend-from', { retry: true, from: 3 })
+  t.same(left(ws).slice(15), ['10:10', 'void 3-9', '10:10'])
+  ws.ack(10)
+  await newer
   stage.finish(t)
 })
 
