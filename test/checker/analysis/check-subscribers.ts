@@ -1,5 +1,5 @@
 import { mix, mixSkip } from '../payload.ts'
-import type { Gap, Join, Left, Place, Revocation, Run, Stand, Subscriber } from '../records.ts'
+import type { Command, Gap, Join, Left, Place, Revocation, Run, Stand, Subscriber } from '../records.ts'
 import type { History, View } from './history.ts'
 import type { Known, Log, Logs } from './logs.ts'
 
@@ -22,6 +22,8 @@ class Walk {
   /** The gap that was told since the last delivery. */
   #told: Gap | Join | null = null
   #holes = new Set<number>()
+  /** Of this client: excepted from, and nobody can say where they are stored, if they are. */
+  readonly #lost: Command[]
 
   constructor(history: History, logs: Logs, subscriber: Subscriber, views: readonly View[]) {
     this.#history = history
@@ -29,6 +31,10 @@ class Walk {
     this.#subscriber = subscriber
     this.#views = views
     this.#revocations = history.revocations.filter(({ user, c }) => user === subscriber.user && c === subscriber.c)
+    this.#lost = history.commands.filter(
+      ({ p, c, x, place, end }) =>
+        p === subscriber.p && c === subscriber.c && x === 1 && !place && end !== 'nack' && end !== 'never'
+    )
   }
 
   walk(): void {
@@ -118,7 +124,8 @@ class Walk {
     if (run.read === undefined) this.#checkAccess(run, log)
   }
 
-  #follow({ epoch, boot, first, last, tag }: Run, log: Log | undefined): void {
+  #follow(run: Run, log: Log | undefined): void {
+    const { epoch, boot, first, last, tag } = run
     const place = this.#place
     this.#told = null
     if (!this.#joined) this.#found('foreign', `${first} to ${last} came to no member`)
@@ -138,7 +145,7 @@ class Walk {
       return
     }
     const missing = Array.from({ length: first - place[1] - 1 }, (_, i) => place[1] + 1 + i).filter(
-      o => !this.#excepted(o, boot, log)
+      o => !this.#excepted(o, run, log)
     )
     for (const offset of missing) this.#holes.add(offset)
     if (missing.length > 0) {
@@ -155,11 +162,16 @@ class Walk {
     }
   }
 
-  /** What the shipped client passes over in silence: what this client was excepted from. */
-  #excepted(offset: number, boot: number, log: Log | undefined): boolean {
+  /**
+   * What the shipped client passes over in silence: what this client was excepted from. Where nobody else can say what it was,
+   * that may be a command whose answer was lost, each once.
+   */
+  #excepted(offset: number, { boot, at, until }: Run, log: Log | undefined): boolean {
     if (this.#subscriber.kind !== 'shipped') return false
     const known = log?.seenBy(offset, boot, this.#history)
-    return known !== undefined && this.#isFromIt(known)
+    if (known !== undefined) return this.#isFromIt(known)
+    const index = this.#lost.findIndex(command => command.at < until && command.done > at)
+    return index >= 0 && this.#lost.splice(index, 1).length > 0
   }
 
   /** What a `$skip` stands for: which process it was of cannot be seen. */
