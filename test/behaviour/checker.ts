@@ -74,7 +74,7 @@ t.test('the recorder compresses and loses nothing', async t => {
   t.equal(deliveries, 100)
   t.match(runs, [
     { first: 1, last: 64, tag: 't64' },
-    { first: 65, last: 101, tag: 't101', skips: [101] }
+    { first: 65, last: 101, tag: 't101', skips: [[101, 't101']] }
   ])
   t.match(items.at(-1), { k: 'stand', place: ['e', 101, 't101'], joined: true })
 })

@@ -19,7 +19,7 @@ interface OpenRun {
   tag: string
   hash: number
   count: number
-  skips: number[]
+  skips: Array<readonly [offset: number, tag: string]>
 }
 
 /** What was heard of one publisher outside of any log. */
@@ -111,7 +111,7 @@ export class Recorder {
     // Which process it was of cannot be seen: it goes with the run that it is in.
     const run = this.#open(epoch, offset, this.#run?.boot ?? 0)
     run.hash = mixSkip(run.hash, offset, tag)
-    run.skips.push(offset)
+    run.skips.push([offset, tag])
     this.#advance(run, epoch, offset, tag)
   }
 

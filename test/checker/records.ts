@@ -68,7 +68,7 @@ export interface Run {
   readonly tag: string
   readonly hash: number
   /** Offsets that came as `$skip`. */
-  readonly skips?: readonly number[]
+  readonly skips?: ReadonlyArray<readonly [offset: number, tag: string]>
   /** It was read by `$history`, not delivered. */
   readonly read?: 1
 }

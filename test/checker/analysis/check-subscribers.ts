@@ -174,12 +174,6 @@ class Walk {
     return index >= 0 && this.#lost.splice(index, 1).length > 0
   }
 
-  /** What a `$skip` stands for: which process it was of cannot be seen. */
-  #skipped(offset: number, boot: number, log: Log): Known | undefined {
-    const known = log.at(offset).filter(({ boot: b }) => b >= boot)
-    return known.find(entry => this.#isFromIt(entry)) ?? known[0]
-  }
-
   /** Whether this client is excepted from it. */
   #isFromIt({ x, p }: Known): boolean {
     return x && p === this.#subscriber.p
@@ -190,8 +184,8 @@ class Walk {
     const { first, last, boot, skips = [] } = run
     let hash = 0
     for (let offset = first; offset <= last; offset++) {
-      const skip = skips.includes(offset)
-      const known = skip ? this.#skipped(offset, boot, log) : log.of(offset, boot)
+      const skip = skips.find(([o]) => o === offset)
+      const known = skip ? log.at(offset).find(({ tag }) => tag === skip[1]) : log.of(offset, boot)
       // Nobody else saw it, so that there is nothing to hold it against.
       if (known === undefined) return
       const { tag, p, n, crc } = known
