@@ -57,7 +57,7 @@ export interface CommandContext<D extends AnyChannel = AnyChannel> {
   readonly params: ParamsOfChannel<D>
   readonly connection: Connection
   readonly profile: RegisteredProfile | null
-  /** The same for every run of one command, for effects outside; null for a plain client, which numbers nothing. */
+  /** The same for every run of one command, for effects outside; null for a command without an id. */
   readonly idempotencyKey: string | null
   /** Aborts when the connection ends. */
   readonly signal: AbortSignal

@@ -24,7 +24,7 @@ interface Run {
   readonly subscription: Subscription
   readonly inbox: Inbox
   readonly frame: CommandFrame
-  /** Undefined for a plain client. */
+  /** Undefined for a plain client, and for who waits for no answer. */
   readonly id: number | undefined
   readonly channel: Channel
   readonly collected: Collected[]
@@ -76,7 +76,7 @@ function passMessage({ inbox, frame, subscription }: Run): unknown {
   return inbox.onMessage({ channel: frame.channel, cmd: frame.cmd, param: frame.param, ...from }, connection)
 }
 
-function contextOf({ subscription, channel, frame, collected }: Run): CommandContext {
+function contextOf({ subscription, channel, id, collected }: Run): CommandContext {
   const { connection } = subscription
   const { profile } = connection
   return {
@@ -84,7 +84,7 @@ function contextOf({ subscription, channel, frame, collected }: Run): CommandCon
     params: channel.params,
     connection,
     profile,
-    idempotencyKey: connection.kind === 'plain' ? null : `${connection.session}:${frame.id}`,
+    idempotencyKey: id === undefined ? null : `${connection.session}:${id}`,
     get signal() {
       return subscription.signal
     },

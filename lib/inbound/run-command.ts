@@ -26,7 +26,7 @@ interface Address {
 
 export type CommandFrame = Frame & { readonly channel: string }
 
-/** What became of a command: why it was refused, or its ack, which a plain client does not get. */
+/** What became of a command: why it was refused, or its ack, which nobody gets who gave it no id. */
 export type Result =
   | Refusal
   | { readonly ack: Answer | null /** Whether the store keeps it, so that we need not. */; readonly kept: boolean }
@@ -45,7 +45,8 @@ export function runCommand(
   frame: CommandFrame,
   bytes: number
 ): void {
-  if (connection.kind === 'plain') {
+  const { id } = frame
+  if (connection.kind === 'plain' || (id === undefined && frame.cmd !== '$void')) {
     const subscription = admit(dispatcher, connection, inbox, frame, bytes)
     subscription.lane.run(() => {
       const settle = (result: Result): void => {
@@ -56,8 +57,7 @@ export function runCommand(
     })
     return
   }
-  const { id } = frame
-  if (id === undefined) throw new Refusal('bad-frame', 'a command needs an id')
+  if (id === undefined) throw new Refusal('bad-frame', 'a $void needs an id')
   const { session } = inbox
   const to = frame.cmd === '$void' ? lastOf(frame, id) : id
   const turn = session.sequence.take(id, frame.channel)
@@ -252,7 +252,7 @@ function ackText(dispatcher: Dispatcher, channel: string, id: number, { reply, p
   return `${encodeFrame({ channel, cmd: '$ack', id }).slice(0, -1)},"param":{${fields.join()}}}`
 }
 
-/** Where a command's nack goes; a plain client's id is told back to it as well. */
+/** Where the nack of a command goes that is not numbered; a plain client's id is told back to it. */
 function addressOf({ channel, id }: CommandFrame): Pick<Frame, 'channel' | 'id'> {
   return id === undefined ? { channel } : { channel, id }
 }

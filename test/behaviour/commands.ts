@@ -112,11 +112,33 @@ each('ids go up by one over all channels; one too far ahead is told where to beg
   link.send(say(1))
   link.send(say(2, { n: 2 }, 'room-2'))
   link.send(say(3))
-  link.send({ channel: 'room-1', cmd: 'say', param: { n: 4 } })
   await rooms.pass(200)
   t.strictSame(told(link, 1, 2, 3), [['ack'], ['resend-from', 'ack'], ['ack']])
-  t.equal(link.all('$nack').at(-1)!.param.code, 'bad-frame', 'a command without an id')
   t.strictSame(rooms.ran.sort(), [1, 2, 3])
+})
+
+each('a command without an id runs in its channel’s turn and is answered only where it is refused', async (t, at) => {
+  const { rooms } = roomsAt(at)
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  const blind = (n: number, more = {}, channel = 'room-1') => ({ channel, cmd: 'say', param: { n, ...more } })
+  link.send(say(1, { n: 1, ms: 50 }))
+  link.send(blind(2))
+  link.send(say(2, { n: 3 }))
+  link.send(blind(4, { refuse: true }))
+  link.send(blind(5, {}, 'room-9'))
+  await rooms.pass(500)
+  t.strictSame(rooms.ran, [1, 2, 3, 4])
+  t.strictSame(link.numbers('room-1'), [1, 2, 3])
+  t.strictSame(told(link, 1, 2), [['ack'], ['ack']])
+  t.equal(link.all('$ack').length, 2)
+  t.strictSame(
+    link.all('$nack').map(({ channel, id, param }) => [channel, id, param.code]),
+    [
+      ['room-9', undefined, 'not-joined'],
+      ['room-1', undefined, 'forbidden']
+    ]
+  )
 })
 
 each('an id that is neither newer nor a hole gets its kept result again, once for each copy', async (t, at) => {
