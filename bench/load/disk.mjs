@@ -17,7 +17,3 @@ export function fsyncTimes(folder, count = 200) {
   rmSync(path)
   return times
 }
-
-export function quantile(values, q) {
-  return [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))]
-}

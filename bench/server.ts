@@ -1,0 +1,64 @@
+// Our side of the benchmarks: the whole service with its defaults. What a benchmark would run into is raised, and printed.
+// PORT, BROKER (`memory`, or `sqlite:` and the path of a file) and LOG=1 (channels with a log) choose.
+import { fastify } from 'fastify'
+import { act, channels, memory, sqlite } from 'fastify-channels'
+import { command, defineChannel, Type } from 'fastify-channels/protocol'
+
+const { PORT = '0', BROKER = 'memory', LOG = '' } = process.env
+
+const limits = {
+  messagesPerSecond: 0,
+  outboxBytes: 16_777_216,
+  connectionsPerAddress: 0,
+  pendingHandshakes: 0,
+  pendingHandshakesPerAddress: 0,
+  sessionsPerAddress: 0
+}
+const Mark = Type.Object({ bs: Type.Integer(), bt: Type.Integer(), pad: Type.String() })
+const parts = {
+  events: { msg: Mark, echo: Mark, kept: Type.Object({ pad: Type.String() }) },
+  commands: { msg: command(Mark), echo: command(Mark, { reply: Mark }), keep: command(Mark, { reply: Mark }) }
+}
+
+const app = fastify()
+await app.register(channels, { limits, origin: 'any', broker: brokerOf(BROKER), checkEvents: false })
+
+for (const definition of [defineChannel('bench', parts), defineChannel('own-:n', parts)]) {
+  app.sockets.serve(definition, {
+    access: () => true,
+    log: LOG === '1',
+    commands: {
+      msg: (param, { publish }) => publish({ cmd: 'msg', param }),
+      // What is published bears no mark, so that whoever counts marks counts acks.
+      keep: ({ bs, bt, pad }, { publish }) => {
+        publish({ cmd: 'kept', param: { pad } })
+        return { bs, bt, pad: '' }
+      },
+      echo: (param, { connection, channel, idempotencyKey }) => {
+        if (idempotencyKey === null) connection.send({ channel, cmd: 'echo', param })
+        return param
+      }
+    }
+  })
+}
+
+app.get(
+  '/ws/bench',
+  act('bench', async (app, ps) => void (await app.sockets.upgrade(ps, 'bench')))
+)
+// A channel for each connection: what its commands cost without anybody else who hears of them.
+app.get(
+  '/ws/own/:n',
+  act('own', async (app, ps) => void (await app.sockets.upgrade(ps, `own-${ps.params.n}`)))
+)
+
+const address = await app.listen({ port: Number(PORT), host: '127.0.0.1' })
+console.error(`${address}, broker ${BROKER}, log ${LOG === '1'}; raised (0: none): ${JSON.stringify(limits)}`)
+process.send?.(new URL(address).port)
+
+function brokerOf(name: string) {
+  return name.startsWith('sqlite:') ? sqlite({ path: name.slice('sqlite:'.length) }) : memory()
+}
+
+// A profiler writes what it has when the process ends in order.
+process.once('SIGTERM', () => void app.close())
