@@ -1,4 +1,5 @@
 import type { Awaitable } from '../awaitable.ts'
+import { chain } from '../awaitable.ts'
 import type { Broker, CommandRecord, Committed, LogPolicy, Publication } from '../broker/broker.ts'
 import { positionOf } from '../broker/broker.ts'
 import { encodeText } from '../connection/frame.ts'
@@ -31,8 +32,8 @@ export class Publisher {
   readonly #broker: Broker
   readonly #publishing: Publishing
   readonly #failed: (error: unknown) => void
-  /** The last commit under way of each channel that has one: what is not kept goes out after it. */
-  readonly #underWay = new Map<string, Promise<unknown>>()
+  /** Of each channel that has commits under way: what is not kept goes out after those before it. */
+  readonly #queues = new Map<string, CommitQueue>()
 
   /** `failed` hears of every publication that could not be stored. */
   constructor(channels: Channels, broker: Broker, publishing: Publishing, failed: (error: unknown) => void) {
@@ -57,23 +58,15 @@ export class Publisher {
 
   /** Sends what is not kept to the members, of whom there may be none; after what is being committed on that channel. */
   send({ channel, text }: Prepared, audience?: Audience): void {
-    const commit = this.#underWay.get(channel)
-    if (commit === undefined) {
-      this.#channels.publish(channel, encodeText(text), audience)
-      return
-    }
-    const send = (): void => this.#channels.publish(channel, encodeText(text), audience)
-    this.#track(channel, commit.then(send))
+    const queue = this.#queues.get(channel)
+    if (queue === undefined) this.#channels.publish(channel, encodeText(text), audience)
+    else queue.follow(() => this.#channels.publish(channel, encodeText(text), audience))
   }
 
   /** Stores a channel's publications, and the command that they are the effect of, in one step; its feed sends them. */
   commit(channel: string, publications: readonly Publication[], command: CommandRecord | null): Awaitable<Committed> {
     const committed = this.#broker.commit({ publications, command })
-    if (committed instanceof Promise)
-      this.#track(
-        channel,
-        committed.then(result => this.delivered(channel, positionOf(result)))
-      )
+    if (committed instanceof Promise) this.#track(channel, committed)
     return committed
   }
 
@@ -93,12 +86,41 @@ export class Publisher {
     }
   }
 
-  /** What is not kept waits for all of it, whichever ends first. */
-  #track(channel: string, work: Promise<unknown>): void {
-    const before = this.#underWay.get(channel)
-    const done = Promise.allSettled([before, work]).then(() => {
-      if (this.#underWay.get(channel) === done) this.#underWay.delete(channel)
-    })
-    this.#underWay.set(channel, done)
+  #track(channel: string, committed: Promise<Committed>): void {
+    const queue = this.#queues.get(channel) ?? new CommitQueue()
+    this.#queues.set(channel, queue)
+    const commit = queue.begin()
+    const end = (): void => {
+      queue.end(commit)
+      if (queue.idle) this.#queues.delete(channel)
+    }
+    committed.then(result => chain(this.delivered(channel, positionOf(result)), end), end)
+  }
+}
+
+/** What waits for commits of one channel, each for those that were under way when it came. */
+class CommitQueue {
+  /** Numbers of the commits under way, ascending. */
+  readonly #commits = new Set<number>()
+  readonly #waiting: Array<{ readonly after: number; readonly send: () => void }> = []
+  #last = 0
+
+  get idle(): boolean {
+    return this.#commits.size === 0
+  }
+
+  begin(): number {
+    this.#commits.add(++this.#last)
+    return this.#last
+  }
+
+  end(commit: number): void {
+    this.#commits.delete(commit)
+    const [oldest = Number.POSITIVE_INFINITY] = this.#commits
+    while (this.#waiting.length > 0 && this.#waiting[0]!.after < oldest) this.#waiting.shift()!.send()
+  }
+
+  follow(send: () => void): void {
+    this.#waiting.push({ after: this.#last, send })
   }
 }

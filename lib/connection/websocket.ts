@@ -4,6 +4,8 @@ import type { CloseName } from '../protocol/close-code.ts'
 import type { Receiver, Transport } from './transport.ts'
 
 const OPEN = 1
+/** Frames that are no longer together go out as one piece: to copy them costs less than to hand over each. */
+const COPIED_BYTES = 16_384
 const NOTHING = new Uint8Array(0)
 
 /**
@@ -47,6 +49,11 @@ export class WebSocketTransport implements Transport {
     if (this.#ws.readyState !== OPEN || !socket.writable) return
     if (frames.length === 1) {
       socket.write(frames[0]!)
+      return
+    }
+    const bytes = frames.reduce((sum, { byteLength }) => sum + byteLength, 0)
+    if (bytes <= COPIED_BYTES) {
+      socket.write(Buffer.concat(frames, bytes))
       return
     }
     socket.cork()

@@ -6,9 +6,12 @@ export interface Answer {
   readonly text: string
   /** The same without the reply, which is for members only. */
   readonly bare: string
+  /** Whether the two differ. */
+  readonly replies: boolean
 }
 
-interface Kept extends Answer {
+interface Kept {
+  readonly answer: Answer
   readonly at: number
 }
 
@@ -24,15 +27,15 @@ export class Answers {
 
   /** What answered this id; undefined where it is not kept any more. */
   get(id: number): Answer | undefined {
-    return this.#answers.get(id)
+    return this.#answers.get(id)?.answer
   }
 
-  add(id: number, { text, bare }: Answer): void {
+  add(id: number, answer: Answer): void {
     const now = this.#clock.monotonic()
-    this.#answers.set(id, { text, bare, at: now })
-    this.#characters += text.length
-    for (const [old, answer] of this.#answers) {
-      const over = now - answer.at > RESULT_AGE_MS || old <= id - RESULT_IDS
+    this.#answers.set(id, { answer, at: now })
+    this.#characters += answer.text.length
+    for (const [old, { answer, at }] of this.#answers) {
+      const over = now - at > RESULT_AGE_MS || old <= id - RESULT_IDS
       if (!over && this.#characters <= RESULT_CHARACTERS) return
       this.#answers.delete(old)
       this.#characters -= answer.text.length

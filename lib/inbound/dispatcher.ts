@@ -16,6 +16,7 @@ import type { MessageHandler } from './handlers.ts'
 import type { InboxLimits } from './inbox.ts'
 import { Inbox } from './inbox.ts'
 import { nackFrame, Refusal, refusalOf } from './refusal.ts'
+import type { CommandFrame } from './run-command.ts'
 import { answerWith, runCommand } from './run-command.ts'
 import { runRequest } from './run-request.ts'
 import type { Session } from './session.ts'
@@ -133,7 +134,7 @@ export class Dispatcher {
 
   #route(connection: Connection, inbox: Inbox, frame: Frame, bytes: number): void {
     if (frame.cmd === '$pong') return
-    const addressed = { ...frame, channel: frame.channel ?? connection.route }
+    const addressed = (frame.channel === undefined ? { ...frame, channel: connection.route } : frame) as CommandFrame
     try {
       // A client that numbers nothing has nothing to give up.
       const isCommand = !frame.cmd.startsWith('$') || (frame.cmd === '$void' && connection.kind !== 'plain')

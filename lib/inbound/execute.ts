@@ -1,6 +1,6 @@
 import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
-import type { Committed } from '../broker/broker.ts'
+import type { Committed, Publication } from '../broker/broker.ts'
 import { positionOf } from '../broker/broker.ts'
 import type { Channel } from '../channel/channel.ts'
 import type { Prepared } from '../channel/publisher.ts'
@@ -11,12 +11,12 @@ import type { Connection } from '../connection/connection.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
 import { channelsError } from '../errors.ts'
 import { isThenable } from '../host-code.ts'
+import { ackOf } from './ack.ts'
 import type { Command } from './commands.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Inbox } from './inbox.ts'
 import { Refusal } from './refusal.ts'
 import type { CommandFrame, Result } from './run-command.ts'
-import { ackOf } from './run-command.ts'
 
 /** One run of a command. */
 interface Run {
@@ -31,7 +31,7 @@ interface Run {
 }
 
 interface Effect extends Prepared {
-  readonly exceptSender: boolean
+  readonly exceptSender?: boolean
 }
 
 /** Runs a command's handler and gives its effects out. Does not throw or reject; a promise only where somebody made one. */
@@ -50,7 +50,7 @@ export function execute(
     const definition = channel.resolved?.definition
     const table = definition === undefined ? null : dispatcher.parts.commands.of(definition)
     const command = table === null ? null : checkedCommand(table, frame)
-    const answer = command === null ? passMessage(run) : command.handler(frame.param, contextOf(run))
+    const answer = command === null ? passMessage(run) : command.handler(frame.param, new Context(run))
     const finish = (reply: unknown): Awaitable<Result> => give(run, command, reply)
     if (isThenable(answer)) return Promise.resolve(answer).then(finish).catch(refuse)
     const result = finish(answer)
@@ -76,24 +76,44 @@ function passMessage({ inbox, frame, subscription }: Run): unknown {
   return inbox.onMessage({ channel: frame.channel, cmd: frame.cmd, param: frame.param, ...from }, connection)
 }
 
-function contextOf({ subscription, channel, id, collected }: Run): CommandContext {
-  const { connection } = subscription
-  const { profile } = connection
-  return {
-    channel: channel.name,
-    params: channel.params,
-    connection,
-    profile,
-    idempotencyKey: id === undefined ? null : `${connection.session}:${id}`,
-    get signal() {
-      return subscription.signal
-    },
-    logger: connection.logger,
-    publish(event, options) {
-      const from = profile === null ? {} : { from: profile.id }
-      const message = { ...(event as OutgoingMessage), ...from }
-      collected.push({ message, exceptSender: options?.exceptSender === true })
+/** What a handler works with; what few of them ask for is made when they do. */
+class Context implements CommandContext {
+  readonly channel: string
+  readonly params: CommandContext['params']
+  readonly connection: Connection
+  readonly profile: CommandContext['profile']
+  readonly publish: CommandContext['publish']
+  readonly #subscription: Subscription
+  readonly #id: number | undefined
+
+  constructor({ subscription, channel, id, collected }: Run) {
+    const { connection } = subscription
+    const { profile } = connection
+    this.channel = channel.name
+    this.params = channel.params
+    this.connection = connection
+    this.profile = profile
+    this.#subscription = subscription
+    this.#id = id
+    this.publish = (event, options) => {
+      const message = event as OutgoingMessage
+      collected.push({
+        message: profile === null ? message : { ...message, from: profile.id },
+        exceptSender: options?.exceptSender === true
+      })
     }
+  }
+
+  get idempotencyKey(): string | null {
+    return this.#id === undefined ? null : `${this.connection.session}:${this.#id}`
+  }
+
+  get signal(): AbortSignal {
+    return this.#subscription.signal
+  }
+
+  get logger(): CommandContext['logger'] {
+    return this.connection.logger
   }
 }
 
@@ -102,10 +122,10 @@ function give(run: Run, command: Command | null, reply: unknown): Awaitable<Resu
   const { dispatcher, channel, collected } = run
   const text = replyText(run, command, reply)
   const { publisher } = dispatcher.parts
-  const effects = collected.map(({ message, exceptSender }) => ({
-    ...publisher.prepare(channel.name, message),
-    exceptSender
-  }))
+  const effects = collected.map(({ message, exceptSender }): Effect => {
+    const prepared = publisher.prepare(channel.name, message)
+    return exceptSender ? { ...prepared, exceptSender } : prepared
+  })
   return effects.some(({ log }) => log !== null) ? store(run, effects, text) : send(run, effects, text)
 }
 
@@ -131,18 +151,21 @@ function send(run: Run, effects: readonly Effect[], reply: string): Result {
 }
 
 function sendEach({ dispatcher, subscription }: Run, effects: readonly Effect[]): void {
-  const audience = { except: new Set<Connection>([subscription.connection]) }
-  for (const effect of effects) dispatcher.parts.publisher.send(effect, effect.exceptSender ? audience : undefined)
+  for (const effect of effects) {
+    const audience = effect.exceptSender ? { except: new Set([subscription.connection]) } : undefined
+    dispatcher.parts.publisher.send(effect, audience)
+  }
 }
 
 /** What is kept is stored in one step with the answer; the rest goes out once that is done. */
 function store(run: Run, effects: readonly Effect[], reply: string): Awaitable<Result> {
   const { dispatcher, inbox, id, subscription, frame } = run
   const { session } = inbox
-  const sender = [sessionAddress(subscription.connection.session)]
-  const publications = effects.flatMap(({ channel, text, log, exceptSender }) =>
-    log === null ? [] : [{ channel, text, log, except: exceptSender ? sender : [] }]
-  )
+  const publications: Publication[] = []
+  for (const { channel, text, log, exceptSender } of effects) {
+    const except = exceptSender ? [sessionAddress(subscription.connection.session)] : []
+    if (log !== null) publications.push({ channel, text, log, except })
+  }
   if (id !== undefined) session.sequence.storing(id)
   const command =
     id === undefined

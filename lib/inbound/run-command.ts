@@ -1,12 +1,11 @@
 import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
-import type { KeptResult } from '../broker/broker.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Frame } from '../protocol/message.ts'
-import { encodeFrame } from '../protocol/message.ts'
+import { ackOf } from './ack.ts'
 import type { Answer } from './answers.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { execute } from './execute.ts'
@@ -93,7 +92,6 @@ function begin(
     refuseOnArrival(dispatcher, connection, session, at, error as Refusal)
     return
   }
-  session.begin(id)
   const run = (): Awaitable<void> => {
     const settle = (result: Result): void => {
       dispatcher.done(inbox)
@@ -134,7 +132,6 @@ function refuseOnArrival(
     answerWith(dispatcher, connection, session, at, refusal)
     return
   }
-  session.begin(at.id)
   void resultOf(dispatcher, connection, session, at).then(known => {
     answerWith(dispatcher, connection, session, at, known ?? refusal)
     session.end(at.id)
@@ -165,7 +162,7 @@ export function answerWith(
   sequence.consume(id)
   if (result instanceof Refusal) {
     const text = dispatcher.nack(connection, at, result)
-    answers.add(id, { text, bare: text })
+    answers.add(id, { text, bare: text, replies: false })
   } else {
     if (!result.kept) answers.add(id, result.ack!)
     tellAnswer(dispatcher, connection, at.channel!, result.ack!)
@@ -173,10 +170,10 @@ export function answerWith(
 }
 
 /** A reply is of its channel: who is no member any more gets the answer without it. */
-function tellAnswer(dispatcher: Dispatcher, connection: Connection, channel: string, { text, bare }: Answer): void {
+function tellAnswer(dispatcher: Dispatcher, connection: Connection, channel: string, answer: Answer): void {
   const isMember = connection.memberships.get(channel)?.state === 'joined'
-  if (text === bare || !isMember) dispatcher.tellText(connection, channel, bare)
-  else dispatcher.tellText(connection, channel, text, { channel, instead: () => encodeText(bare) })
+  if (!answer.replies || !isMember) dispatcher.tellText(connection, channel, answer.bare)
+  else dispatcher.tellText(connection, channel, answer.text, { channel, instead: () => encodeText(answer.bare) })
 }
 
 /**
@@ -232,24 +229,6 @@ async function resultOf(
     observer.failed(error, connection)
     return new Refusal('unavailable')
   }
-}
-
-/** The ack of a command with that result. */
-export function ackOf(dispatcher: Dispatcher, channel: string, id: number, result: KeptResult): Answer {
-  const text = ackText(dispatcher, channel, id, result)
-  const bare = result.reply === '' ? text : ackText(dispatcher, channel, id, { ...result, reply: '' })
-  return { text, bare }
-}
-
-/** An ack; `reply` is JSON text, empty where there is none. */
-function ackText(dispatcher: Dispatcher, channel: string, id: number, { reply, position }: KeptResult): string {
-  const { stored } = dispatcher.parts.broker
-  const fields = [
-    ...(position === null ? [] : [`"position":${JSON.stringify(position)}`]),
-    ...(reply === '' ? [] : [`"reply":${reply}`]),
-    `"stored":"${position === null ? 'none' : stored}"`
-  ]
-  return `${encodeFrame({ channel, cmd: '$ack', id }).slice(0, -1)},"param":{${fields.join()}}}`
 }
 
 /** Where the nack of a command goes that is not numbered; a plain client's id is told back to it. */

@@ -16,8 +16,10 @@ interface Open {
   /** `waiting` may come again; `running` is under way; `stored` is as good as consumed. */
   state: 'waiting' | 'running' | 'stored'
   /** It was handed to the store once, which may have taken it though it failed. */
-  readonly maybeStored: boolean
+  maybeStored: boolean
 }
+
+const NOTHING = { from: null, running: null }
 
 /**
  * The ids of one session's commands: 1, 2, 3 … over all channels. One that is refused for the moment stays open, and
@@ -27,6 +29,8 @@ export class Sequence {
   #highest: number
   /** Ids up to the highest that are not consumed. */
   readonly #open = new Map<number, Open>()
+  /** The highest, where it is the only one that is under way: most end before the next one comes. */
+  #lone: Open | null = null
 
   constructor({ highest, holes }: Progress = { highest: 0, holes: [] }) {
     this.#highest = highest
@@ -35,6 +39,12 @@ export class Sequence {
   }
 
   take(id: number, channel: string): Turn {
+    if (id === this.#highest + 1 && this.#open.size === 0 && this.#lone === null) {
+      this.#highest = id
+      this.#lone = { channel, state: 'running', maybeStored: false }
+      return 'run'
+    }
+    this.#gather()
     const known = this.#open.get(id)
     if (id <= this.#highest && known?.state !== 'waiting') return 'repeat'
     if (id > this.#highest + 1) return { from: this.#highest + 1 }
@@ -53,6 +63,7 @@ export class Sequence {
    * it; `running` one that was accepted before it and is not done.
    */
   before(id: number, channel: string): { readonly from: number | null; readonly running: number | null } {
+    if (this.#open.size === 0) return NOTHING
     let from: number | null = null
     let running: number | null = null
     let later = false
@@ -65,38 +76,61 @@ export class Sequence {
     return { from, running }
   }
 
+  #gather(): void {
+    if (this.#lone !== null) this.#open.set(this.#highest, this.#lone)
+    this.#lone = null
+  }
+
+  #of(id: number): Open | undefined {
+    return this.#lone !== null && id === this.#highest ? this.#lone : this.#open.get(id)
+  }
+
   /** The id may come again: nothing came of it. */
   giveBack(id: number): void {
+    this.#gather()
     const open = this.#open.get(id)
     if (open !== undefined) open.state = 'waiting'
   }
 
   /** Nothing comes of the ids behind this one, up to `to`; only where none behind it was accepted. */
   skip(id: number, to: number): void {
-    if (id === this.#highest) this.#highest = Math.max(id, to)
+    if (id !== this.#highest || to === id) return
+    this.#gather()
+    this.#highest = to
   }
 
   /** It is being stored: what is stored meanwhile takes it for consumed, as running it twice would be worse than never. */
   storing(id: number): void {
-    const open = this.#open.get(id)
-    if (open !== undefined) this.#open.set(id, { ...open, state: 'stored', maybeStored: true })
+    const open = this.#of(id)
+    if (open === undefined) return
+    open.state = 'stored'
+    open.maybeStored = true
   }
 
   /** Whether the store has to be asked before anything else is done with the id. */
   isMaybeStored(id: number): boolean {
-    return this.#open.get(id)?.maybeStored === true
+    return this.#of(id)?.maybeStored === true
   }
 
   /** Whether the id was accepted and nothing has come of it. */
   isOpen(id: number): boolean {
-    return this.#open.has(id)
+    return this.#of(id) !== undefined
+  }
+
+  /** Whether it is being dealt with. */
+  isUnderWay(id: number): boolean {
+    const open = this.#of(id)
+    return open !== undefined && open.state !== 'waiting'
   }
 
   consume(id: number): void {
-    this.#open.delete(id)
+    if (this.#lone !== null && id === this.#highest) this.#lone = null
+    else this.#open.delete(id)
   }
 
   get progress(): Progress {
+    if (this.#open.size === 0 && this.#lone?.state !== 'running') return { highest: this.#highest, holes: [] }
+    this.#gather()
     const holes = [...this.#open].filter(([, { state }]) => state !== 'stored').map(([id]) => id)
     return { highest: this.#highest, holes: holes.sort((a, b) => a - b) }
   }

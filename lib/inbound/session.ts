@@ -27,8 +27,8 @@ export class Session {
   /** The latest dial that this node has asked the store for: the answer may have been lost. */
   asked: number
   connection: Connection | null = null
-  /** Commands that are accepted and not answered; a promise is made for who asks for it. */
-  readonly #underWay = new Map<number, Waiters | null>()
+  /** Of commands that are accepted and not answered, those whose end somebody waits for. */
+  readonly #awaited = new Map<number, Waiters>()
 
   /** What runs on each channel, over all connections and memberships that the session has had there. */
   readonly running = new Map<string, Promise<void>>()
@@ -45,22 +45,21 @@ export class Session {
 
   /** Resolves once the command has been answered or given back; undefined where it is not under way. */
   whenDone(id: number): Promise<void> | undefined {
-    const known = this.#underWay.get(id)
-    if (known !== null) return known?.done
+    if (!this.sequence.isUnderWay(id)) return
+    const known = this.#awaited.get(id)
+    if (known !== undefined) return known.done
     let settle = (): void => {}
     const done = new Promise<void>(resolve => {
       settle = resolve
     })
-    this.#underWay.set(id, { done, settle })
+    this.#awaited.set(id, { done, settle })
     return done
   }
 
-  begin(id: number): void {
-    this.#underWay.set(id, null)
-  }
-
+  /** The command has been answered or given back. */
   end(id: number): void {
-    this.#underWay.get(id)?.settle()
-    this.#underWay.delete(id)
+    if (this.#awaited.size === 0) return
+    this.#awaited.get(id)?.settle()
+    this.#awaited.delete(id)
   }
 }

@@ -72,13 +72,12 @@ function frameOf(value: Record<string, unknown>, strict: boolean): Frame {
   if (channel !== undefined && typeof channel !== 'string') throw new FrameError('channel must be a string')
   if (strict && id !== undefined && !isCount(id)) throw new FrameError('id must be a positive integer')
   if (strict && ref !== undefined && !isCount(ref)) throw new FrameError('ref must be a positive integer')
-  return {
-    cmd,
-    ...(param === undefined ? {} : { param }),
-    ...(channel === undefined ? {} : { channel }),
-    ...(isCount(id) ? { id } : {}),
-    ...(isCount(ref) ? { ref } : {})
-  }
+  const frame: { -readonly [K in keyof Frame]: Frame[K] } = { cmd }
+  if (param !== undefined) frame.param = param
+  if (channel !== undefined) frame.channel = channel
+  if (isCount(id)) frame.id = id
+  if (isCount(ref)) frame.ref = ref
+  return frame
 }
 
 /**

@@ -391,9 +391,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     brokers: ['memory'],
     patches: [
       {
-        file: 'lib/inbound/run-command.ts',
-        search: 'const { stored } = dispatcher.parts.broker',
-        replace: "const stored = dispatcher === null ? '' : 'disk'"
+        file: 'lib/inbound/ack.ts',
+        search: "result.position === null ? 'none' : dispatcher.parts.broker.stored",
+        replace: "dispatcher === null ? 'none' : 'disk'"
       }
     ]
   },

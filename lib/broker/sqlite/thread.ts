@@ -82,6 +82,7 @@ export class ThreadLink implements Link {
       refused(reason)
       if (this.#worker === worker) this.#worker = null
       this.#failSent(reason)
+      if (!this.#closed) this.#send()
     })
     return worker
   }
@@ -107,8 +108,13 @@ export class ThreadLink implements Link {
     return channelsError('FST_CHANNELS_STORE_BUSY', this.#waiting.length, this.#bytes)
   }
 
+  /** What comes while the store is at work goes there together: each message to a thread has its price. */
   #flush(): void {
     this.#flushes = false
+    if (this.#sent === 0) this.#send()
+  }
+
+  #send(): void {
     if (this.#sent === this.#waiting.length) return
     const worker = this.#worker ?? this.#start(ignore, ignore)
     // Whoever waits for an answer keeps the process alive, and nobody else does.
@@ -120,6 +126,8 @@ export class ThreadLink implements Link {
 
   #answered(replies: readonly Reply[]): void {
     const asked = this.#take(replies.length)
+    // Before the answers are told: the store is at work meanwhile.
+    if (this.#sent === 0) this.#send()
     // What was committed is delivered before anybody who asked in the same group is told of a head.
     for (const [i, { request, reply }] of asked.entries()) if (request[0] === 'commit') reply(replies[i]!)
     for (const [i, { request, reply }] of asked.entries()) if (request[0] !== 'commit') reply(replies[i]!)
@@ -144,7 +152,7 @@ export class ThreadLink implements Link {
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#flush()
+    this.#send()
     const worker = this.#worker
     if (worker === null) return
     worker.ref()

@@ -1,0 +1,42 @@
+import type { KeptResult } from '../broker/broker.ts'
+import type { Position } from '../protocol/position.ts'
+import type { Stored } from '../protocol/system.ts'
+import type { Answer } from './answers.ts'
+import type { Dispatcher } from './dispatcher.ts'
+
+/** The ack of a command with that result. */
+export function ackOf(dispatcher: Dispatcher, channel: string, id: number, result: KeptResult): Answer {
+  const stored = result.position === null ? 'none' : dispatcher.parts.broker.stored
+  return new Ack(channel, id, result, stored)
+}
+
+class Ack implements Answer {
+  readonly text: string
+  readonly #channel: string
+  readonly #id: number
+  readonly #position: Position | null
+  readonly #stored: Stored
+  readonly replies: boolean
+
+  /** `reply` is JSON text, empty where there is none. */
+  constructor(channel: string, id: number, { reply, position }: KeptResult, stored: Stored) {
+    this.text = ackText(channel, id, reply, position, stored)
+    this.#channel = channel
+    this.#id = id
+    this.#position = position
+    this.#stored = stored
+    this.replies = reply !== ''
+  }
+
+  /** Made for those who need it, who are few. */
+  get bare(): string {
+    return !this.replies ? this.text : ackText(this.#channel, this.#id, '', this.#position, this.#stored)
+  }
+}
+
+function ackText(channel: string, id: number, reply: string, position: Position | null, stored: Stored): string {
+  const place = position === null ? '' : `"position":${JSON.stringify(position)},`
+  const answer = reply === '' ? '' : `"reply":${reply},`
+  const param = `{${place}${answer}"stored":"${stored}"}`
+  return `{"channel":${JSON.stringify(channel)},"cmd":"$ack","id":${id},"param":${param}}`
+}
