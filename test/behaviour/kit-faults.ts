@@ -290,3 +290,15 @@ t.test('an app of its own is built with what it is given, and its clients may be
   t.strictSame(ada.params('user-ada'), [1])
   await net.close()
 })
+
+t.test('net: a link may be reset at any moment of its making', async t => {
+  const sim = await roomNet({ latencyMs: [0, 10], options, setup: () => {} })
+  for (let ms = 0; ms < 60; ms++) {
+    const client = sim.client({ profile: { id: `u${ms}` }, socket })
+    await sim.advance(ms / 2)
+    client.reset()
+    await sim.advance(1_000)
+    t.equal(client.socket.state.name, 'connected', `after ${ms / 2} ms`)
+  }
+  await sim.close()
+})

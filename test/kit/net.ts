@@ -165,6 +165,10 @@ function ask(
   answer: (status: number, headers: ReadonlyMap<string, string>) => void,
   fail: (error: Error) => void
 ): void {
+  if (client.destroyed) {
+    fail(new Error('the connection ended'))
+    return
+  }
   let bytes: Buffer = Buffer.alloc(0)
   client.on('data', chunk => {
     bytes = Buffer.concat([bytes, chunk])

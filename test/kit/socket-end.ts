@@ -178,6 +178,8 @@ const cut = (chunk: Buffer, length: number): [Buffer, Buffer] => [chunk.subarray
 /** A connection of two ends. */
 export function connectEnds({ client, server, from, to, capacity, latencyMs }: EndsOptions): Ends {
   const clientEnd = new SocketEnd(client, from, to, false)
+  // It may be reset before whoever dials has it in hand.
+  clientEnd.on('error', () => {})
   const serverEnd = new SocketEnd(server, to, from, true)
   const up = new Pipe<Buffer>({ host: server, mouth: serverEnd, capacity, latencyMs, cut })
   const down = new Pipe<Buffer>({ host: client, mouth: clientEnd, capacity, latencyMs, cut })

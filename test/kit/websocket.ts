@@ -130,8 +130,11 @@ class MemoryWebSocket extends KitWebSocket {
     }
     this.#ends = found
     const { client } = found
+    if (client.destroyed) {
+      this.over(1006, '')
+      return
+    }
     client.on('data', chunk => this.#data(chunk))
-    client.on('error', () => {})
     client.on('close', () => this.over(this.#end.code, this.#end.reason))
     if (this.readyState !== 0) {
       client.destroy()

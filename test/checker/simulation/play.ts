@@ -16,7 +16,15 @@ async function play({ form, first, count, steps, untilFound }: Part): Promise<vo
   const total: Record<string, number> = {}
   let seeds = 0
   const anomalies: Array<{ seed: number; what: string[] }> = []
+  let current = first
+  const end = (): void => void process.send!({ form, seeds, anomalies, total }, () => process.exit())
+  // It would have ended a server: it is told, and the process ends as that one would have.
+  process.once('uncaughtException', error => {
+    anomalies.push({ seed: current, what: [`uncaught: ${error.stack}`] })
+    end()
+  })
   for (let seed = first; seed < first + count; seed++) {
+    current = seed
     let found: string[]
     try {
       const story = await tell({ seed, form, steps })
@@ -29,5 +37,5 @@ async function play({ form, first, count, steps, untilFound }: Part): Promise<vo
     if (found.length > 0) anomalies.push({ seed, what: found.slice(0, 10) })
     if (anomalies.length > 0 && (untilFound || anomalies.length >= 20)) break
   }
-  process.send!({ form, seeds, anomalies, total }, () => process.disconnect())
+  end()
 }
