@@ -1,12 +1,12 @@
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build } from 'esbuild'
 import { chromium } from 'playwright-core'
 import t from 'tap'
-import ts from 'typescript'
 import { isCI, locate, missingReason, services } from '../../scripts/services.mjs'
 import type { Block } from '../fixtures/docs.ts'
 import { blocksOf, readPages, sampleFiles, samplePrograms, samplesFolder, sampleText } from '../fixtures/docs.ts'
@@ -54,19 +54,19 @@ t.test('every sample compiles and runs, each as a program of its own', async t =
     logLevel: 'warning'
   })
   const compile = async () => {
-    const compiles = compiler()
-    for (const name of samplePrograms()) {
-      t.equal(compiles(join(samplesFolder, name)), '', `${name} compiles`)
-      await new Promise(setImmediate)
-    }
+    const { child, output } = start(join(import.meta.dirname, '../fixtures/compile-samples.mjs'))
+    const [code] = await once(child, 'close')
+    if (code !== 0) throw new Error(`exit ${code}\n${output()}`)
+    const wrong = JSON.parse(output()) as Record<string, string>
+    for (const name of samplePrograms()) t.equal(wrong[name], '', `${name} compiles`)
   }
+  // Whoever is free takes the next.
+  const names = samplePrograms().values()
   const execute = async () => {
-    for (const name of samplePrograms()) {
-      t.equal(await run(join(folder, name.replace(/\.ts$/, '.js'))), '', `${name} runs`)
-    }
+    for (const name of names) t.equal(await run(join(folder, name.replace(/\.ts$/, '.js'))), '', `${name} runs`)
   }
-  // Side by side: continuous integration has two cores, and the compiler takes one of them.
-  await Promise.all([compile(), execute()])
+  // Side by side: a program that waits leaves its core to the others.
+  await Promise.all([compile(), execute(), execute()])
 })
 
 const service = services.find(({ name }) => name === 'chromium')!
@@ -95,29 +95,6 @@ t.test('getting started, word for word: two pages hear what either says', { skip
   t.strictSame(await one.locator('li').allTextContents(), ['Hello', 'Hello to you'])
 })
 
-/** Compiles one file at a time, in a program that holds only it and what it imports; gives what is wrong with it. */
-function compiler(): (path: string) => string {
-  const config = join(samplesFolder, 'tsconfig.json')
-  const { options } = ts.parseJsonConfigFileContent(
-    ts.readConfigFile(config, ts.sys.readFile).config,
-    ts.sys,
-    samplesFolder
-  )
-  const host = ts.createCompilerHost(options)
-  const read = host.getSourceFile.bind(host)
-  const known = new Map<string, ts.SourceFile | undefined>()
-  host.getSourceFile = (path, ...rest) => {
-    if (!known.has(path)) known.set(path, read(path, ...rest))
-    return known.get(path)
-  }
-  return path => {
-    const program = ts.createProgram([path], options, host)
-    const file = program.getSourceFile(path)!
-    const found = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]
-    return ts.formatDiagnostics(found, { ...host, getNewLine: () => '\n' })
-  }
-}
-
 /** Writes the blocks of a page that name a file into a folder, as a reader would. */
 function writeBlocks(target: string, found: readonly Block[]): void {
   for (const { sample, code } of found) {
@@ -133,7 +110,7 @@ async function run(path: string): Promise<string> {
   // Node before 22 has no WebSocket, and the client looks for one when it is loaded.
   const { child, output } = start(path, pathToFileURL(join(folder, 'support/node.js')).href)
   const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS)
-  const code = await new Promise(resolve => child.once('close', resolve))
+  const [code] = await once(child, 'close')
   clearTimeout(timer)
   return code === 0 ? '' : `exit ${code}\n${output()}`
 }
@@ -146,8 +123,8 @@ interface Started {
 }
 
 function start(path: string, preload?: string): Started {
-  // tap's own loaders would be inherited, and are none of an application's.
-  const { NODE_OPTIONS: _, ...rest } = process.env
+  // tap's own loaders, and a coverage of what is no source, would be inherited, and are none of an application's.
+  const { NODE_OPTIONS: _, NODE_V8_COVERAGE: __, ...rest } = process.env
   const child = spawn(process.execPath, [...(preload === undefined ? [] : ['--import', preload]), path], {
     cwd: dirname(path),
     env: { ...rest, PORT: '0', COOKIE_SECRET: 'n'.repeat(32), OLD_COOKIE_SECRET: 'o'.repeat(32) },
