@@ -125,7 +125,8 @@ export class Recorder {
 
   left(reason: string): void {
     this.#cut()
-    if (!this.joined) return
+    // Who is not let in again forgets where it stood, as one does whose membership is ended.
+    if (!this.joined && reason !== 'refused') return
     this.joined = false
     this.#note('left', reason)
     this.#host.write({ k: 'left', s: this.subscriber.s, at: now(), reason })

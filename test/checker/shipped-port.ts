@@ -89,6 +89,7 @@ export class ShippedPort implements Port {
     this.#channels.set(name, channel)
     channel.on('$joined', ({ outcome, position }: Joined) => recorder.join(outcome, placeOf(position ?? null)))
     channel.on('$left', reason => recorder.left(reason))
+    channel.on('$error', () => recorder.left('refused'))
     channel.on('$gap', (gap: Gap & { position?: Position }) =>
       recorder.gap(gap.from, gap.to, gap.reason, placeOf(gap.position ?? null))
     )

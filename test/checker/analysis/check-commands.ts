@@ -14,7 +14,9 @@ export function checkCommands(history: History, logs: Logs): void {
       end === 'unknown' &&
       command.code === 'result-expired' &&
       history.setting.log &&
-      !history.restarted(command)
+      !history.restarted(command) &&
+      // Of what failed to be stored while others were, a later commit says that it was used up.
+      !history.faults.some(({ kind, at, until }) => kind === 'disk-full' && at < command.done && command.at < until)
     )
       history.found('needless-unknown', c, `${name} was refused as ${command.code}`)
     else if (end === 'ack' && cmd === 'fail')

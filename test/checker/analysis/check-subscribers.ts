@@ -22,8 +22,8 @@ class Walk {
   /** The gap that was told since the last delivery. */
   #told: Gap | Join | null = null
   #holes = new Set<number>()
-  /** Of this client: excepted from, and nobody can say where they are stored, if they are. */
-  readonly #lost: Command[]
+  /** Of this client: excepted from, and where they were stored at first nobody may be able to say. */
+  readonly #own: Command[]
 
   constructor(history: History, logs: Logs, subscriber: Subscriber, views: readonly View[]) {
     this.#history = history
@@ -31,9 +31,8 @@ class Walk {
     this.#subscriber = subscriber
     this.#views = views
     this.#revocations = history.revocations.filter(({ user, c }) => user === subscriber.user && c === subscriber.c)
-    this.#lost = history.commands.filter(
-      ({ p, c, x, place, end }) =>
-        p === subscriber.p && c === subscriber.c && x === 1 && !place && end !== 'nack' && end !== 'never'
+    this.#own = history.commands.filter(
+      ({ p, c, x, end }) => p === subscriber.p && c === subscriber.c && x === 1 && end !== 'nack' && end !== 'never'
     )
   }
 
@@ -164,14 +163,14 @@ class Walk {
 
   /**
    * What the shipped client passes over in silence: what this client was excepted from. Where nobody else can say what it was,
-   * that may be a command whose answer was lost, each once.
+   * that may be a command that was under way, each once: its answer was lost, or it ran anew after the store was put back.
    */
   #excepted(offset: number, { boot, at, until }: Run, log: Log | undefined): boolean {
     if (this.#subscriber.kind !== 'shipped') return false
     const known = log?.seenBy(offset, boot, this.#history)
     if (known !== undefined) return this.#isFromIt(known)
-    const index = this.#lost.findIndex(command => command.at < until && command.done > at)
-    return index >= 0 && this.#lost.splice(index, 1).length > 0
+    const index = this.#own.findIndex(command => command.at < until && command.done > at)
+    return index >= 0 && this.#own.splice(index, 1).length > 0
   }
 
   /** Whether this client is excepted from it. */
