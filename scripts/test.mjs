@@ -6,48 +6,59 @@ import { ensureServices } from './ensure-services.mjs'
 
 /**
  * @typedef {{ passed: number, failed: number, skipped: number }} Counts
- * @typedef {{ name: string, run: () => Promise<Counts>, needs?: string }} Step
+ * @typedef {{ name: string, run: (said: string[] | null) => Promise<Counts>, needs?: string }} Step
  */
 
-/** @type {readonly Step[]} */
-const steps = [
-  { name: 'services', run: async () => one(ensureServices()) },
-  { name: 'lint', run: () => script('lint') },
-  { name: 'typecheck', run: () => script('typecheck') },
-  { name: 'unused', run: () => script('unused') },
-  { name: 'build', run: () => script('build') },
-  { name: 'lint:pkg', run: () => script('lint:pkg'), needs: 'build' },
-  { name: 'test:unit', run: tap },
-  { name: 'test:smoke', run: () => script('test:smoke'), needs: 'build' },
-  { name: 'check:simulation', run: () => script('check:simulation'), needs: 'build' },
-  { name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' },
-  { name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' },
-  { name: 'check:sabotages', run: sabotages, needs: 'build' }
+/** Steps of a group run side by side, where neither what they print nor how long they take is what they assert. */
+const groups = [
+  [{ name: 'services', run: async () => one(ensureServices()) }],
+  [
+    { name: 'lint', run: said => script('lint', said) },
+    { name: 'unused', run: said => script('unused', said) },
+    { name: 'typecheck', run: said => script('typecheck', said) }
+  ],
+  [{ name: 'build', run: said => script('build', said) }],
+  [{ name: 'test:unit', run: tap }],
+  [
+    { name: 'lint:pkg', run: said => script('lint:pkg', said), needs: 'build' },
+    { name: 'test:smoke', run: said => script('test:smoke', said), needs: 'build' },
+    { name: 'check:simulation', run: said => script('check:simulation', said), needs: 'build' }
+  ],
+  [{ name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' }],
+  [{ name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' }],
+  [{ name: 'check:sabotages', run: sabotages, needs: 'build' }]
 ]
+/** @type {readonly Step[]} */
+const steps = groups.flat()
 
 const chosen = choose(process.argv.slice(2))
 const total = { passed: 0, failed: 0, skipped: 0 }
 const failures = new Set()
 
-for (const step of chosen) {
-  if (step.needs !== undefined && failures.has(step.needs)) {
-    console.log(`\n── ${step.name}: not run, as ${step.needs} failed`)
-    failures.add(step.name)
-    total.failed += 1
-    continue
-  }
-  console.log(`\n── ${step.name}`)
-  const started = performance.now()
-  const counts = await step.run()
-  const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  if (counts.failed > 0) failures.add(step.name)
-  console.log(`── ${step.name}: ${counts.failed > 0 ? 'FAILED' : 'passed'} in ${seconds} s`)
-  for (const key of ['passed', 'failed', 'skipped']) total[key] += counts[key]
-}
+for (const group of chosen) await Promise.all(group.map(step => take(step, group.length > 1)))
 
 if (failures.size > 0) console.log(`\nfailed: ${[...failures].join(', ')}`)
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
 process.exitCode = total.failed > 0 ? 1 : 0
+
+/** Runs a step, and tells of it; what is written beside others is told as one piece. */
+async function take(step, beside) {
+  if (step.needs !== undefined && failures.has(step.needs)) {
+    console.log(`\n── ${step.name}: not run, as ${step.needs} failed`)
+    failures.add(step.name)
+    total.failed += 1
+    return
+  }
+  const said = beside ? [] : null
+  if (!beside) console.log(`\n── ${step.name}`)
+  const started = performance.now()
+  const counts = await step.run(said)
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  if (counts.failed > 0) failures.add(step.name)
+  if (beside) console.log(`\n── ${step.name}\n${said.join('')}`.trimEnd())
+  console.log(`── ${step.name}: ${counts.failed > 0 ? 'FAILED' : 'passed'} in ${seconds} s`)
+  for (const key of ['passed', 'failed', 'skipped']) total[key] += counts[key]
+}
 
 /** @param {string[]} names */
 function choose(names) {
@@ -56,12 +67,15 @@ function choose(names) {
     console.error(`there is no step ${name}; there are ${steps.map(step => step.name).join(', ')}`)
     process.exit(2)
   }
-  return steps.filter(step => names.length === 0 || names.includes(step.name))
+  const isMeant = step => names.length === 0 || names.includes(step.name)
+  return groups.map(group => group.filter(isMeant)).filter(group => group.length > 0)
 }
 
-/** @param {string} name @returns {Promise<Counts>} */
-async function script(name) {
-  return one((await ended(npm(['run', '--silent', name], 'inherit'))) === 0)
+/** @param {string} name @param {string[] | null} said what it writes, where it is not to be written now @returns {Promise<Counts>} */
+async function script(name, said) {
+  const child = npm(['run', '--silent', name], said === null ? 'inherit' : 'pipe', said !== null)
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', data => said.push(String(data)))
+  return one((await ended(child)) === 0)
 }
 
 /** The black-box checker, in its usual size: it asks for as much as a run must have done, and prints its counts. */
@@ -73,7 +87,7 @@ async function delivery(...args) {
 async function sabotages() {
   const counts = { passed: 0, failed: 0, skipped: 0 }
   for (const name of ['drop-one-in-a-thousand', 'excluded-still-told', 'resend-run-again']) {
-    const caught = (await checked('--seconds', '15', '--clients', '80', '--sabotage', name, '--expect-caught')) === 0
+    const caught = (await checked('--seconds', '10', '--clients', '80', '--sabotage', name, '--expect-caught')) === 0
     counts[caught ? 'passed' : 'failed'] += 1
   }
   return counts
@@ -125,11 +139,11 @@ function tapFilter() {
   }
 }
 
-/** @param {string[]} args @param {'inherit' | 'pipe'} stdout */
-function npm(args, stdout) {
+/** @param {string[]} args @param {'inherit' | 'pipe'} stdout @param {boolean} [both] whether errors go where the rest goes */
+function npm(args, stdout, both = false) {
   const path = process.env.npm_execpath
   const [command, first] = path?.endsWith('.js') ? [process.execPath, [path]] : ['npm', []]
-  return spawn(command, [...first, ...args], { stdio: ['ignore', stdout, 'inherit'] })
+  return spawn(command, [...first, ...args], { stdio: ['ignore', stdout, both ? stdout : 'inherit'] })
 }
 
 /** @param {import('node:child_process').ChildProcess} child @returns {Promise<number>} */
