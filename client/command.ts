@@ -57,8 +57,6 @@ export interface Command extends Omit<Waiting, 'state'> {
   id: number
   /** Counts what left on this link: the number of this one's last copy; 0 where it has to leave (again). */
   sent: number
-  /** Whether a copy of it left and was not answered, so that nobody knows whether it has run. */
-  open: boolean
   /** Refusals for now. */
   attempt: number
   /** Whether it may not leave again as itself. */

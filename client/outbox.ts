@@ -75,17 +75,7 @@ export class Outbox {
         }
         const command: Command = {
           ...{ channel, cmd, param, text, bytes: byteLength(text), since: clock.wall(), onOffline: onOffline ?? usual },
-          ...{
-            id: 0,
-            sent: 0,
-            open: false,
-            attempt: 0,
-            late: false,
-            error: undefined,
-            retry: undefined,
-            timers,
-            settle
-          }
+          ...{ id: 0, sent: 0, attempt: 0, late: false, error: undefined, retry: undefined, timers, settle }
         }
         this.#turn.run(() => {
           const code = signal?.aborted ? 'aborted' : this.#refusal(command)
@@ -144,7 +134,6 @@ export class Outbox {
 
   #left(command: Command, id: number): void {
     command.sent = ++this.#copies
-    command.open = true
     if (!command.id) {
       command.id = id
       this.#nextId++
@@ -158,7 +147,6 @@ export class Outbox {
     const command = this.#find(id)
     if (!command) return
     const { position = null, stored = 'none', reply, code, retry, retryAfterMs, from } = param
-    command.open = false
     if (acked) this.#settle(command, null, { position, stored, reply })
     else if (code === 'resend-from') this.#goBack(command, from)
     else if (retry === true) this.#retry(command, retryAfterMs)
@@ -235,13 +223,9 @@ export class Outbox {
     }
   }
 
-  /** The session is over, and nobody will say any more what became of what was sent; what was refused for now begins anew. */
+  /** The session is over, and nobody will say any more what became of what was sent. */
   lose(): void {
-    for (const command of this.#commands) {
-      if (command.id && command.open) this.#fail(command, 'unknown')
-      else if (command.error) this.#settle(command, command.error)
-      else command.id = 0
-    }
+    for (const command of this.#commands) if (command.id) this.#fail(command, 'unknown')
     this.#nextId = 1
   }
 

@@ -235,25 +235,6 @@ t.test('what was given up before it left never leaves', async t => {
   stage.finish(t)
 })
 
-t.test('what was refused for now when the session was lost goes on in the next one, under a new id', async t => {
-  const { stage, ws, room } = await joined(['r'])
-  const sends = [1, 2, 3, 4].map(n => room.send('x', n, n === 4 ? { ttlMs: 50 } : {}))
-  const retry = { retry: true, retryAfterMs: 5_000 }
-  ws.ack(1).nack({ id: 2 }, 'unavailable', retry).nack({ id: 4 }, 'unavailable', retry)
-  await stage.clock.advance(100)
-  t.same(left(ws).slice(4), [], 'what is behind it in its channel waits with it')
-  ws.end()
-  const next = await stage.again({ heartbeatMs: 0, resumed: false, session: 'other' })
-  accept(next)
-  t.equal(await outcome(sends[2]!), 'unknown', 'nobody answered')
-  t.equal(await outcome(sends[3]!), 'timeout', 'given up, and it never ran')
-  await stage.clock.advance(60_000)
-  t.same(left(next), ['1:2'])
-  next.ack(1)
-  await Promise.all([sends[0], sends[1]])
-  stage.finish(t)
-})
-
 t.test('what was given up after it left is voided in its turn, and settles by what the server says', async t => {
   const { stage, ws, room } = await joined(['r'], { requestTimeoutMs: 100 })
   const [first, second] = [new AbortController(), new AbortController()]
