@@ -57,6 +57,7 @@ async function measure(name, round) {
     ...{ path: '/ws/own/{i}', subprotocol: 'channels.v1', ready: '$joined' },
     msg: '{"channel":"own-{i}","cmd":"keep","id":{s},"param":{"bs":{s},"bt":{t},"pad":"{pad}"}}'
   })
+  if (parts.length === 0 && name === 'memory') console.log(server.said)
   await server.stop()
   return result
 }

@@ -34,6 +34,7 @@ const pins =
 const chosen = positionals.length > 0 ? positionals : Object.keys(SCENARIOS)
 for (const name of chosen) if (SCENARIOS[name] === undefined) throw new Error(`there is no scenario ${name}`)
 
+let told = false
 const report = { node: process.versions.node, at: new Date().toISOString(), rounds, scenarios: {} }
 for (const name of chosen) report.scenarios[name] = await scenario(name, SCENARIOS[name])
 report.versions = Object.fromEntries(['ws', '@fastify/websocket', 'socket.io'].map(one => [one, versionOf(one)]))
@@ -89,6 +90,8 @@ async function measure(name, options, env) {
     const { port, pid } = server
     return await load({ ...options, ...DIALS[name], ...(msg === undefined ? {} : { msg }), port, pid }, pins[1])
   } finally {
+    if (name === 'ours' && !told) console.log(server.said)
+    told ||= name === 'ours'
     await server.stop()
   }
 }

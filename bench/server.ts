@@ -7,12 +7,14 @@ import { command, defineChannel, Type } from 'fastify-channels/protocol'
 const { PORT = '0', BROKER = 'memory', LOG = '' } = process.env
 
 const limits = {
-  messagesPerSecond: 0,
+  messagesPerSecond: 1_000_000,
+  burst: 1_000_000,
   outboxBytes: 16_777_216,
-  connectionsPerAddress: 0,
-  pendingHandshakes: 0,
-  pendingHandshakesPerAddress: 0,
-  sessionsPerAddress: 0
+  connectionsPerAddress: 100_000,
+  pendingHandshakes: 100_000,
+  pendingHandshakesPerAddress: 100_000,
+  sessions: 200_000,
+  sessionsPerAddress: 200_000
 }
 const Mark = Type.Object({ bs: Type.Integer(), bt: Type.Integer(), pad: Type.String() })
 const parts = {
@@ -53,7 +55,7 @@ app.get(
 )
 
 const address = await app.listen({ port: Number(PORT), host: '127.0.0.1' })
-console.error(`${address}, broker ${BROKER}, log ${LOG === '1'}; raised (0: none): ${JSON.stringify(limits)}`)
+console.error(`${address}, broker ${BROKER}, log ${LOG === '1'}; raised, and none off: ${JSON.stringify(limits)}`)
 process.send?.(new URL(address).port)
 
 function brokerOf(name: string) {

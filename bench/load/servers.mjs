@@ -40,7 +40,11 @@ export async function start(name, { env = {}, pin = [] } = {}) {
   const [command, ...args] = [...pin, process.execPath, ...flags, path]
   const child = spawn(command, args, {
     env: { ...process.env, NODE_ENV: 'production', PORT: String(port), ...env },
-    stdio: ['ignore', 'ignore', env.VERBOSE ? 'inherit' : 'ignore']
+    stdio: ['ignore', 'ignore', 'pipe']
+  })
+  let said = ''
+  child.stderr.on('data', data => {
+    said += data
   })
   const exit = once(child, 'exit')
   await listening(port, exit)
@@ -48,6 +52,10 @@ export async function start(name, { env = {}, pin = [] } = {}) {
     name,
     port,
     pid: child.pid,
+    /** What it has told of itself. */
+    get said() {
+      return said.trim()
+    },
     async stop() {
       child.kill('SIGKILL')
       await exit

@@ -91,8 +91,11 @@ export class Publisher {
     this.#queues.set(channel, queue)
     const commit = queue.begin()
     const end = (): void => {
-      queue.end(commit)
-      if (queue.idle) this.#queues.delete(channel)
+      try {
+        queue.end(commit)
+      } finally {
+        if (queue.idle) this.#queues.delete(channel)
+      }
     }
     committed.then(result => chain(this.delivered(channel, positionOf(result)), end), end)
   }

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import type { Broker, CommandRecord, Commit, Committed, Entry, Publication } from '../../lib/broker/broker.ts'
 import { RESULT_AGE_MS, RESULT_CHARACTERS } from '../../lib/broker/broker.ts'
 import { type Database, loadDriver } from '../../lib/broker/sqlite/driver.ts'
+import { openFile } from '../../lib/broker/sqlite/file.ts'
 import { APPLICATION_ID } from '../../lib/broker/sqlite/schema.ts'
 import { resultCode } from '../../lib/broker/sqlite/store-error.ts'
 import { startWorker } from '../../lib/broker/sqlite/thread.ts'
@@ -772,4 +773,12 @@ t.test('a thread that was idle when it died is missed by nobody, and one that ca
   t.equal(code, 'FST_CHANNELS_STORE_LOCKED', 'this test leaves the file open')
   t.equal(broker.healthy, false)
   t.equal(threads.length, 2)
+})
+
+t.test('a commit waits for the disk: the file is opened with synchronous=FULL and a log of changes', async t => {
+  const rig = new Rig(t)
+  const { database } = openFile(await loadDriver('auto'), { path: rig.path, onDamaged: 'refuse', epoch: 'e', now: 0 })
+  const ask = (pragma: string) => Object.values(database.prepare(`PRAGMA ${pragma}`).get() as object)[0]
+  t.strictSame([ask('synchronous'), ask('journal_mode'), ask('locking_mode')], [2, 'wal', 'exclusive'])
+  database.close()
 })
