@@ -355,6 +355,7 @@ t.test('a handler is told who asks, where, and when nobody waits for it any more
       count: () => 1,
       say: (_param, context) => {
         signal = context.signal
+        t.equal(context.logger, context.connection.logger)
         keys.push([context.channel, context.params.room, context.profile?.id, context.idempotencyKey])
       }
     }
