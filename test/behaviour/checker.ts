@@ -7,7 +7,7 @@ import { isIntact, padding, payload } from '../checker/payload.ts'
 import { clientsOf, readPlan } from '../checker/plan.ts'
 import { RawOutbox } from '../checker/raw-outbox.ts'
 import { Recorder } from '../checker/recorder.ts'
-import type { Item, Rule } from '../checker/records.ts'
+import type { Boot, Item, Rule } from '../checker/records.ts'
 import { isRule, RULES } from '../checker/records.ts'
 import { SABOTAGES } from '../checker/sabotages.ts'
 import { scheduleOf } from '../checker/schedule.ts'
@@ -59,6 +59,14 @@ t.test('a store that was put back excuses what it lost, and only that', async t 
   const { setting, items } = RUNS.restored
   const later = items().map(item => (item.k === 'boot' && item.restored ? { ...item, restored: restored + 1 } : item))
   t.not(analyse(setting, later).anomalies.length, 0, 'with a later copy the same record is wrong')
+  const began = items().find(item => item.k === 'boot' && item.boot === 3) as Boot
+  const refused = (done: number): Item[] =>
+    items().map(item =>
+      item.k === 'command' && item.p === 1 && item.boot === 2 ? { ...item, end: 'nack', code: 'forbidden', done } : item
+    )
+  t.strictSame(analyse(setting, refused(began.at + 1)).anomalies, [], 'what was lost may be refused afterwards')
+  const rules = analyse(setting, refused(began.at)).anomalies.map(({ rule }) => rule)
+  t.ok(rules.includes('nacked-but-visible'), 'and not before', { rules })
 })
 
 t.test('the recorder compresses and loses nothing', async t => {

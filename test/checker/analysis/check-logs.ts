@@ -33,7 +33,8 @@ function checkOrigin(history: History, log: Log, known: Known): void {
   if (command === undefined || command.cmd === 'nudge') say('invented', 'nobody sent it')
   else if (command.crc !== crc || (command.x === 1) !== x) say('altered', `it was sent with checksum ${command.crc}`)
   else if (command.cmd === 'fail') say('nacked-but-visible', 'its handler failed')
-  else if (command.end === 'nack' || command.end === 'never')
+  // Whoever refused it may have had a store that knew nothing of it any more.
+  else if (command.end === 'never' || (command.end === 'nack' && history.knownAt(known.boot, command.done)))
     say('nacked-but-visible', `${command.end} ${command.code}`)
 }
 

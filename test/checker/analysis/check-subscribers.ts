@@ -16,7 +16,7 @@ class Walk {
   readonly #revocations: readonly Revocation[]
   #index = 0
   #joined = false
-  #forgot = false
+  #forgot: boolean | 'perhaps' = false
   /** Where it stands; null until it was told. */
   #place: Place | null = null
   /** The gap that was told since the last delivery. */
@@ -47,10 +47,13 @@ class Walk {
     }
   }
 
-  /** With a membership that was ended the shipped client forgets where it stood. */
+  /**
+   * With a membership that was ended the shipped client forgets where it stood. So it does where it was not let in again, but there the server
+   * may have heard of it with the handshake.
+   */
   #left({ reason }: Left): void {
     this.#joined = false
-    this.#forgot = reason !== 'cut'
+    this.#forgot = reason === 'refused' ? 'perhaps' : reason !== 'cut'
   }
 
   #join(join: Join): void {
@@ -60,7 +63,8 @@ class Walk {
       this.#found('foreign', `joined though access was revoked`)
     }
     if (place === null) return
-    const stood = given !== undefined ? given : this.#forgot ? null : this.#place
+    const forgot = this.#forgot === 'perhaps' ? outcome === 'fresh' : this.#forgot
+    const stood = given !== undefined ? given : forgot ? null : this.#place
     this.#forgot = false
     const came = stood === null ? null : this.#passedOver(stood, join.from ?? stood[1])
     if (outcome === 'fresh') {

@@ -71,6 +71,12 @@ export class History {
     )
   }
 
+  /** Whether what was stored by one server process is there at a time after that. */
+  knownAt(boot: number, at: number): boolean {
+    const later = this.boots.findLast(({ at: began }) => began < at)
+    return later === undefined || later.boot <= boot || this.survives(boot, later.boot)
+  }
+
   /** Whether another server process began while the command waited for its answer. */
   restarted({ at, done }: Command): boolean {
     return this.boots.some(boot => at < boot.at && boot.at < done)
