@@ -67,6 +67,21 @@ t.test('a store that was put back excuses what it lost, and only that', async t 
   t.strictSame(analyse(setting, refused(began.at + 1)).anomalies, [], 'what was lost may be refused afterwards')
   const rules = analyse(setting, refused(began.at)).anomalies.map(({ rule }) => rule)
   t.ok(rules.includes('nacked-but-visible'), 'and not before', { rules })
+
+  const changed = (boot: number): Item => ({
+    k: 'anomaly',
+    rule: 'answer-changed',
+    at: began.at + 10,
+    before: { at: began.at + 5, boot },
+    detail: 'an answer came late, and then another',
+    around: []
+  })
+  t.strictSame(analyse(setting, [...items(), changed(2)]).anomalies, [], 'an answer to what was lost may come late')
+  t.strictSame(
+    analyse(setting, [...items(), changed(3)]).anomalies.length,
+    1,
+    'but not that of the process that found the copy'
+  )
 })
 
 t.test('the recorder compresses and loses nothing', async t => {

@@ -4,7 +4,7 @@ import type { Payload } from './payload.ts'
 import { padding, payload } from './payload.ts'
 import type { ClientPlan, Plan } from './plan.ts'
 import { Recorder } from './recorder.ts'
-import type { Command, Ending, Item, Place, Rule } from './records.ts'
+import type { Command, Ending, Item, Place, Rule, Told } from './records.ts'
 import { now } from './records.ts'
 
 /** How a client says that a command has ended. */
@@ -153,10 +153,10 @@ export class Actor {
     this.#journal.write({ k: 'entry', c, epoch, offset, tag, p, n, crc: k, boot: b, ...marks })
   }
 
-  found(rule: Rule, c: string | undefined, detail: string, since?: number): void {
+  found(rule: Rule, c: string | undefined, detail: string, before?: Told): void {
     const recorder = c === undefined ? undefined : this.recorders.get(c)
     if (recorder !== undefined) {
-      recorder.anomaly(rule, detail, undefined, since)
+      recorder.anomaly(rule, detail, undefined, before)
       return
     }
     const s = `${this.plan.p}`

@@ -2,6 +2,7 @@
 import { WebSocket } from 'ws'
 import type { RawLink, RawPlace, RawSend, RawWrong } from './raw-outbox.ts'
 import { placeOf, RawOutbox } from './raw-outbox.ts'
+import type { Told } from './records.ts'
 
 type Param = Record<string, any>
 interface Frame {
@@ -25,8 +26,8 @@ export interface RawEvents {
   left(channel: string, reason: string): void
   /** The connection is gone. `stays`: the server wants it not to come back. */
   closed(code: number, reason: string, stays: boolean): void
-  /** `since`: when what it differs from was told. */
-  wrong(rule: RawWrong, channel: string | undefined, detail: string, since?: number): void
+  /** `before`: what it differs from. */
+  wrong(rule: RawWrong, channel: string | undefined, detail: string, before?: Told): void
 }
 
 export interface RawOptions {
@@ -296,7 +297,7 @@ export class RawClient implements RawLink {
     this.#ws!.send(typeof frame === 'string' ? frame : JSON.stringify(frame))
   }
 
-  wrong(rule: RawWrong, channel: string | undefined, detail: string, since?: number): void {
-    this.#options.events.wrong(rule, channel, detail, since)
+  wrong(rule: RawWrong, channel: string | undefined, detail: string, before?: Told): void {
+    this.#options.events.wrong(rule, channel, detail, before)
   }
 }

@@ -1,3 +1,5 @@
+import type { Told } from './records.ts'
+
 // Commands of the raw client, written from docs/protocol.md alone as well.
 type Param = Record<string, any>
 export type RawPlace = readonly [epoch: string, offset: number, tag: string]
@@ -37,7 +39,7 @@ export interface RawLink {
   readonly refused: ReadonlySet<string>
   readonly places: ReadonlyMap<string, RawPlace>
   write(frame: object | string): void
-  wrong(rule: RawWrong, channel: string | undefined, detail: string, since?: number): void
+  wrong(rule: RawWrong, channel: string | undefined, detail: string, before?: Told): void
 }
 
 export type RawWrong = 'bad-frame' | 'answer-changed' | 'early-ack'
@@ -45,13 +47,18 @@ export type RawWrong = 'bad-frame' | 'answer-changed' | 'early-ack'
 /** How many settled answers are kept to be held against later ones. */
 const KEPT = 1_000
 
+interface Settled extends Told {
+  readonly final: string
+  readonly stored: boolean
+}
+
 export class RawOutbox {
   readonly #link: RawLink
   #nextId = 1
   #later: NodeJS.Timeout | null = null
   /** Those not settled, in the order of their ids and then of `send`. */
   #commands: Command[] = []
-  #settled = new Map<number, { readonly final: string; readonly stored: boolean; readonly at: number }>()
+  #settled = new Map<number, Settled>()
 
   constructor(link: RawLink) {
     this.#link = link
@@ -129,8 +136,9 @@ export class RawOutbox {
       if (final === null || before === undefined || before.final === final) return
       // That it has run without a trace, or was refused, is kept no longer than the process.
       if (!before.stored && final === 'nack voided') return
-      const detail = `command ${id}: first ${before.final}, then ${final}`
-      this.#link.wrong('answer-changed', channel, detail, before.at)
+      const by = before.boot === undefined ? '' : ` of process ${before.boot}`
+      const detail = `command ${id}: first ${before.final}${by} at ${before.at}, then ${final}`
+      this.#link.wrong('answer-changed', channel, detail, before)
       return
     }
     command.open--
@@ -140,7 +148,8 @@ export class RawOutbox {
     }
     if (acked && place !== null) this.#checkAck(command.channel, place)
     const { stored, reply, code } = param
-    this.#settled.set(id, { final, stored: acked && stored !== 'none', at: Number(process.hrtime.bigint()) / 1e6 })
+    const at = Number(process.hrtime.bigint()) / 1e6
+    this.#settled.set(id, { final, stored: acked && stored !== 'none', at, ...(reply?.b && { boot: reply.b }) })
     this.#settled.delete(id - KEPT)
     this.#settle(command, {
       end: acked ? 'ack' : code === 'result-expired' ? 'unknown' : 'nack',

@@ -35,7 +35,7 @@ export class RawPort implements Port {
           actor.recorders.get(channel)?.gap(from, to, reason, [epoch, offset, tag]),
         left: (channel, reason) => actor.recorders.get(channel)?.left(reason),
         closed: (code, reason, stays) => this.#closed(code, reason, stays),
-        wrong: (rule, channel, detail, since) => actor.found(rule, channel, detail, since)
+        wrong: (rule, channel, detail, before) => actor.found(rule, channel, detail, before)
       }
     })
     for (const channel of channels) this.client.want(channel)

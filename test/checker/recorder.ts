@@ -1,6 +1,6 @@
 import type { Payload } from './payload.ts'
 import { isIntact, mix, mixSkip } from './payload.ts'
-import type { Item, Place, Rule, Subscriber } from './records.ts'
+import type { Item, Place, Rule, Subscriber, Told } from './records.ts'
 import { now } from './records.ts'
 
 /** A run is cut after so many deliveries, so that what differs is found within few. */
@@ -140,9 +140,12 @@ export class Recorder {
     for (const { p, last, count } of this.#unlogged.values()) this.#host.write({ k: 'unlogged', s, p, last, count })
   }
 
-  anomaly(rule: Rule, detail: string, of?: readonly [p: number, n: number], since?: number): void {
+  anomaly(rule: Rule, detail: string, of?: readonly [p: number, n: number], before?: Told): void {
     const { s, c } = this.subscriber
-    const about = { ...(of === undefined ? {} : { of }), ...(since === undefined ? {} : { since }) }
+    const about = {
+      ...(of === undefined ? {} : { of }),
+      ...(before === undefined ? {} : { before: { at: before.at, boot: before.boot } })
+    }
     this.#host.write({
       k: 'anomaly',
       rule,

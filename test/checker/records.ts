@@ -161,6 +161,12 @@ export interface Fault {
 }
 
 /** Something that must not be. */
+/** When something was told, and by which server process, where that is known. */
+export interface Told {
+  readonly at: number
+  readonly boot?: number | undefined
+}
+
 export interface Anomaly {
   readonly k: 'anomaly'
   readonly rule: Rule
@@ -170,8 +176,8 @@ export interface Anomaly {
   readonly detail: string
   /** The publisher and number of the command that it is about. */
   readonly of?: readonly [p: number, n: number]
-  /** When what it differs from was told. */
-  readonly since?: number
+  /** What it differs from. */
+  readonly before?: Told
   /** What went on around it. */
   readonly around: readonly string[]
 }

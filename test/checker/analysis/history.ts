@@ -14,6 +14,7 @@ import type {
   Run,
   Stand,
   Subscriber,
+  Told,
   Unlogged
 } from '../records.ts'
 
@@ -89,13 +90,12 @@ export class History {
    * Without sessions nobody takes a connection over: what waits in one that its client has given up may still take effect,
    * after commands of the next one.
    */
-  #isExcused({ rule, of, c = '', since, at = 0, s = '' }: Anomaly): boolean {
+  #isExcused({ rule, of, c = '', before, at = 0, s = '' }: Anomaly): boolean {
     if (rule === 'early-ack') {
       const next = this.views.get(s)?.find(view => view.k !== 'run' && view.at > at)
       return next?.k === 'left' && next.reason === 'revoked' && next.at - at < 5_000
     }
-    if (rule === 'answer-changed' && since !== undefined)
-      return this.boots.some(({ restored, at: began }) => restored !== undefined && since < began && began < at)
+    if (rule === 'answer-changed' && before !== undefined) return this.boots.some(boot => forgot(boot, before, at))
     if (this.setting.log || rule !== 'reorder' || of === undefined) return false
     return this.command(of[0], of[1], c)?.end === 'unknown'
   }
@@ -139,4 +139,10 @@ export class History {
         this.anomalies.push(item)
     }
   }
+}
+
+/** Whether this process began with an older store between an answer and that time. An answer may come late, long after its process has ended. */
+function forgot({ restored, boot, at: began }: Boot, before: Told, at: number): boolean {
+  if (restored === undefined || began > at) return false
+  return before.boot === undefined ? before.at < began : before.boot < boot
 }
