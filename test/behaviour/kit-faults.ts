@@ -8,21 +8,26 @@ const options = { heartbeatMs: HEARTBEAT_MS, closeGraceMs: 1_000 }
 /** Comes back soon, so that what is told is the fault and not the wait. */
 const socket = { backoff: { minMs: 10, maxMs: 10, stableMs: 0 }, silentSlackMs: 1_000 }
 
+interface Narrowness {
+  readonly socketBytes?: number
+}
+
 /** One test for both forms: what can happen to a client means the same in each. */
 for (const [name, make] of [
-  ['net', (seed: number) => roomNet({ seed, options, nodes: 2 })],
-  ['world', (seed: number) => roomWorld({ seed, ...options, nodes: 2 })]
+  ['net', (more: Narrowness) => roomNet({ options, nodes: 2, ...more })],
+  ['world', (more: Narrowness) => roomWorld({ ...options, nodes: 2, ...more })]
 ] as const) {
-  async function begin(seed = 1): Promise<{ sim: Net | World; ada: KitClient; bob: KitClient }> {
-    const sim = await make(seed)
+  async function begin(more: Narrowness = {}): Promise<{ sim: Net | World; ada: KitClient; bob: KitClient }> {
+    const sim = await make(more)
     const [ada, bob] = ['ada', 'bob'].map(id => sim.client({ name: id, profile: { id }, node: 0, socket }))
     for (const client of [ada!, bob!]) client.socket.join('room-:n', { n: '1' })
     await sim.settle()
     t.same(ada!.joined, ['user-ada', 'room-1'])
     return { sim, ada: ada!, bob: bob! }
   }
-  const say = (client: KitClient, n: number): Promise<unknown> =>
-    client.socket.channel('room-:n', { n: '1' }).send('say', { n })
+  const say = (client: KitClient, n: number, fill = 0): Promise<unknown> =>
+    client.socket.channel('room-:n', { n: '1' }).send('say', { n, ...(fill > 0 && { fill: 'x'.repeat(fill) }) })
+  const said = (client: KitClient): number[] => client.params('room-1').map(param => (param as { n: number }).n)
 
   t.test(`${name}: settle lets everything arrive, and says where something waits for time`, async t => {
     const { sim, ada, bob } = await begin()
@@ -156,6 +161,61 @@ for (const [name, make] of [
     t.equal(ada.socket.state.name, 'connected', 'after the server had given it up')
     t.ok(ada.connections > 1)
     await sim.close()
+  })
+
+  t.test(`${name}: who wakes hears all of it in its order, also what had no room on its way`, async t => {
+    const { sim, ada, bob } = await begin({ socketBytes: 1_024 })
+    ada.suspend()
+    const numbers = Array.from({ length: 40 }, (_, n) => n)
+    for (const n of numbers) {
+      say(bob, n, 200)
+      await sim.settle()
+    }
+    ada.wake()
+    await sim.settle()
+    t.strictSame(said(ada), numbers)
+    await sim.close()
+  })
+
+  t.test(`${name}: what a node holds for who does not read is lost with the node, and with the link`, async t => {
+    for (const end of ['kill', 'cut'] as const) {
+      const { sim, ada, bob } = await begin({ socketBytes: 1_024 })
+      ada.stopReading()
+      for (let n = 0; n < 100; n++) say(bob, n, 400)
+      await sim.settle()
+      if (end === 'kill') sim.node(0).kill()
+      else ada.cut()
+      ada.resumeReading()
+      await sim.settle()
+      const came = said(ada)
+      t.ok(came.length < 80, `${end}: ${came.length} of 100 were on their way`)
+      t.strictSame(
+        came,
+        came.map((_, n) => n)
+      )
+      await sim.close()
+    }
+  })
+
+  t.test(`${name}: a WebSocket of the test's own says what no client would`, async t => {
+    const { sim, ada } = await begin()
+    const ws = sim.dial(undefined, { name: 'eve', profile: { id: 'eve' } })
+    const frames: any[] = []
+    ws.onmessage = ({ data }) => void frames.push(JSON.parse(data as string))
+    await sim.settle()
+    t.match(frames, [{ cmd: '$welcome' }, { cmd: '$joined', channel: 'user-eve' }])
+    ws.send('{"channel":"room-1","cmd":"$history","ref":7}')
+    ws.send('{"channel":"room-1","cmd":"say","id":3,"param":{"n":1}}')
+    await sim.settle()
+    t.match(frames.slice(2), [
+      { cmd: '$nack', ref: 7, param: { code: 'not-joined' } },
+      { cmd: '$nack', id: 3, param: { code: 'resend-from', from: 1 } }
+    ])
+    t.match(sim.trace, /eve {6}> \{"channel":"room-1","cmd":"\$history","ref":7\}/)
+    t.equal(ada.connections, 1)
+    await sim.expectNoLoss()
+    await sim.close()
+    t.equal(ws.readyState, 3)
   })
 
   t.test(`${name}: a stalled node does nothing, then all of it in one burst`, async t => {

@@ -9,6 +9,7 @@ import type { Heard, What } from './record.ts'
 import type { Host } from './timeline.ts'
 import type { Trace } from './trace.ts'
 import type { Tap } from './websocket.ts'
+import { traced } from './websocket.ts'
 
 /** How a client of a net or a world is made. */
 export interface ClientOptions {
@@ -22,6 +23,12 @@ export interface ClientOptions {
   readonly node?: number
   /** Options of its `Socket`. */
   readonly socket?: Omit<SocketOptions, 'WebSocket' | 'fetch' | 'clock'>
+}
+
+/** How a WebSocket of the test's own is made. */
+export interface DialOptions extends Omit<ClientOptions, 'socket'> {
+  /** Subprotocols that it offers. Default ours alone. */
+  readonly protocols?: readonly string[]
 }
 
 /** What a client needs of the simulation that it is in. */
@@ -193,19 +200,16 @@ export class KitClient<C = unknown> implements Witness {
   }
 
   #tap(): Tap {
-    const { name } = this
-    const trace = this.#trace
+    const tap = traced(this.#trace, this.name)
     return {
-      dialled: url => trace.add(name, `dials ${url}`),
-      opened: () => trace.add(name, 'open'),
-      sent: text => trace.frame(name, '>', text),
+      ...tap,
       received: text => {
-        trace.frame(name, '<', text)
+        tap.received(text)
         this.#received(text)
       },
       closed: (code, reason, status) => {
         this.#reading = true
-        trace.add(name, `closed ${code} ${reason}${status === 0 ? '' : ` HTTP ${status}`}`)
+        tap.closed(code, reason, status)
       }
     }
   }

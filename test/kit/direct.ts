@@ -177,7 +177,7 @@ export class WireTransport implements Transport, Mouth<Sent> {
 
   destroy(): void {
     this.#closing = true
-    this.#down?.end()
+    this.#down?.breakOff()
     this.#up?.close()
     this.#host.soon(() => this.#over(1006, ''))
   }

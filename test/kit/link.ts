@@ -16,10 +16,10 @@ export class Link {
     this.#reading = reading
   }
 
-  /** Both ends see the end of the stream, after what was under way. */
+  /** Both ends see the end of the stream, after what was under way; what its sender still held gets no further. */
   cut(): void {
-    this.up.end(true)
-    this.down.end(true)
+    this.up.breakOff(true)
+    this.down.breakOff(true)
   }
 
   /** Both ends see a reset; what was under way is lost. */

@@ -1,14 +1,15 @@
 import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
-import type { FetchLike } from '../../client/transport.ts'
+import type { FetchLike, WebSocketConstructor, WebSocketLike } from '../../client/transport.ts'
 import type { BrokerFactory } from '../../lib/broker/broker.ts'
 import { userChannel } from '../../lib/protocol/channel-name.ts'
 import type { Clock } from '../../lib/protocol/clock.ts'
+import { SUBPROTOCOL } from '../../lib/protocol/system.ts'
 import type { ProfileLoader } from '../../lib/request/profile.ts'
 import type { ChannelsOptions } from '../../plugins/index.ts'
 import { act, channels } from '../../plugins/index.ts'
-import type { ClientOptions } from './client.ts'
+import type { ClientOptions, DialOptions } from './client.ts'
 import { KitClient } from './client.ts'
 import type { NodeParts, Start } from './node.ts'
 import { KitNode } from './node.ts'
@@ -18,7 +19,8 @@ import type { Ends } from './socket-end.ts'
 import { connectEnds } from './socket-end.ts'
 import type { Host } from './timeline.ts'
 import { LOOP_TURNS } from './timeline.ts'
-import { memoryWebSocket, parseResponse, requestText } from './websocket.ts'
+import type { Tap } from './websocket.ts'
+import { memoryWebSocket, parseResponse, requestText, traced } from './websocket.ts'
 
 /** What a net is made of. Everything has a default. */
 export interface NetOptions extends SimulationOptions {
@@ -99,16 +101,25 @@ export class Net extends Simulation<ServingApp, NetNode> {
   client<C = unknown>(first: string | ClientOptions = {}, second: ClientOptions = {}): KitClient<C> {
     const [path, options] = typeof first === 'string' ? [first, second] : ['/ws/connect', first]
     const caller = this.caller(options)
-    const headers = headersOf(options)
     const client = new KitClient<C>(`ws://net${path}`, options, {
       host: caller.host,
       path: caller.path,
       trace: this.tracer,
-      webSocket: tap => memoryWebSocket(caller.host, tap, headers, done => this.#dial(caller, done)),
-      fetch: (url, { signal }) => this.#fetch(caller, url, headers, signal)
+      webSocket: tap => this.#webSocket(caller, tap),
+      fetch: (url, { signal }) => this.#fetch(caller, url, headersOf(options), signal)
     })
     this.clients.push(client)
     return client
+  }
+
+  dial(path = '/ws/connect', options: DialOptions = {}): WebSocketLike {
+    const caller = this.caller({ name: 'ws', ...options })
+    const WebSocket = this.#webSocket(caller, traced(this.tracer, caller.host.name))
+    return new WebSocket(`ws://net${path}`, [...(options.protocols ?? [SUBPROTOCOL])])
+  }
+
+  #webSocket(caller: Caller, tap: Tap): WebSocketConstructor {
+    return memoryWebSocket(caller.host, tap, headersOf(caller.options), done => this.#dial(caller, done))
   }
 
   /** Tells the client of the connection, or of the node that refuses it, or that nobody is there. */

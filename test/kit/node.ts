@@ -135,10 +135,10 @@ export class KitNode<S extends Serving> {
     this.#closing = null
     run.host.die()
     for (const link of run.links.keys()) {
-      // The kernel ends its connections: by a reset where there was something left to read.
+      // The kernel ends its connections, with what it holds of them: by a reset where there was something left to read.
       if (this.#parts.faulty.chance.oneIn(2)) link.reset()
       else {
-        link.down.end(true)
+        link.down.breakOff(true)
         link.up.swallow()
       }
     }

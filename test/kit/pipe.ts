@@ -72,6 +72,14 @@ export class Pipe<T extends { readonly length: number }> {
     this.#fill()
   }
 
+  /** Ends the stream at once: what the sender still holds is lost. */
+  breakOff(byNetwork = false): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const each of waiting) if (each !== 'end') each.done()
+    this.end(byNetwork)
+  }
+
   /** What is under way is lost, and the receiver is told of a reset. */
   reset(byNetwork = false): void {
     if (this.#over) return

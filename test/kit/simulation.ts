@@ -1,10 +1,11 @@
+import type { WebSocketLike } from '../../client/transport.ts'
 import type { BrokerFactory } from '../../lib/broker/broker.ts'
 import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
 import { Chance } from './chance.ts'
 import type { ChaosOptions } from './chaos.ts'
 import { Chaos } from './chaos.ts'
 import { expectNoLoss } from './checks.ts'
-import type { ClientOptions, KitClient } from './client.ts'
+import type { ClientOptions, DialOptions, KitClient } from './client.ts'
 import type { Stored } from './ledger.ts'
 import { Ledger } from './ledger.ts'
 import type { KitNode, Serving, Start } from './node.ts'
@@ -60,6 +61,7 @@ export abstract class Simulation<S extends Serving, N extends KitNode<S> = KitNo
   readonly #latencyRange: readonly [number, number]
   readonly #broker: BrokerFactory | undefined
   #store = new MemoryStore()
+  #callers = 0
   #closed = false
 
   constructor(options: SimulationOptions, turns: Turns) {
@@ -86,6 +88,12 @@ export abstract class Simulation<S extends Serving, N extends KitNode<S> = KitNo
       })
     )
   }
+
+  /**
+   * A WebSocket of the test's own, for frames that no client would send: `where` as with `client`. No fault strikes its link,
+   * and no check looks at what it hears.
+   */
+  abstract dial(where?: string, options?: DialOptions): WebSocketLike
 
   protected abstract makeNode(parts: ConstructorParameters<typeof KitNode<S>>[0]): N
   protected abstract serve(start: Start): Promise<S>
@@ -205,9 +213,9 @@ export abstract class Simulation<S extends Serving, N extends KitNode<S> = KitNo
 
   protected latencyMs = (): number => this.#latency.within(this.#latencyRange)
 
-  protected caller(options: ClientOptions): Caller {
-    const index = this.clients.length
-    const host = new Host(this.timeline, options.name ?? `c${index + 1}`)
+  protected caller(options: Omit<ClientOptions, 'socket'>): Caller {
+    const index = this.#callers++
+    const host = new Host(this.timeline, options.name ?? `c${this.clients.length + 1}`)
     return { host, path: new Path(), index, pinned: options.node, options }
   }
 

@@ -95,7 +95,7 @@ export class SocketEnd extends Duplex implements Mouth<Buffer> {
     this.#idle?.cancel()
     this.#in?.close()
     // A second end is none; and who was reset has nothing to say any more.
-    this.#out?.end()
+    this.#out?.breakOff()
     this.#host.timeline.moved()
     done(error)
   }

@@ -155,16 +155,18 @@ export class Timeline {
   }
 
   #perform(happening: Happening): void {
+    const { host } = happening
+    if (host?.state === 'held' && happening.run !== null) host.keep(happening)
+    else this.#run(happening)
+  }
+
+  #run(happening: Happening): void {
     const { host, run } = happening
     if (run === null) return
-    if (host !== null && host.state === 'held') {
-      host.keep(happening)
-      return
-    }
     happening.run = null
     this.#pending--
     this.#moves++
-    if (host === null || host.state === 'up') run()
+    if (host?.state !== 'dead') run()
   }
 
   /** The first that is due by then, taken out unless it is only looked at. */
@@ -190,16 +192,26 @@ export class Timeline {
     return this.#queue.filter(each => each.host === host && each.kind === 'timer' && each.run !== null).length
   }
 
-  /** Runs what a host was kept from, as one turn of its loop: timers first, then input, then what was put off to the end. */
-  burst(kept: readonly Happening[]): void {
+  /**
+   * Runs what a host was kept from, as one turn of its loop: timers first, then input, then what was put off to the end. What
+   * falls due meanwhile comes after it.
+   */
+  wake(host: Host): void {
     const ranks: Record<Kind, number> = { timer: 0, input: 1, soon: 2 }
-    const ordered = [...kept].sort((a, b) => ranks[a.kind] - ranks[b.kind] || a.at - b.at || a.order - b.order)
     const work = async (): Promise<void> => {
-      for (const happening of ordered) {
-        this.#perform(happening)
-        // Between two callbacks of one turn only ticks and promises run.
-        await PROMISE_TURNS.next()
+      for (let kept = host.takeKept(); kept.length > 0; kept = host.takeKept()) {
+        kept.sort((a, b) => ranks[a.kind] - ranks[b.kind] || a.at - b.at || a.order - b.order)
+        for (const [i, happening] of kept.entries()) {
+          if (!host.waking) {
+            host.keep(...kept.slice(i))
+            return
+          }
+          this.#run(happening)
+          // Between two callbacks of one turn only ticks and promises run.
+          await PROMISE_TURNS.next()
+        }
       }
+      host.woken()
     }
     void this.track(work())
   }
@@ -212,6 +224,7 @@ export class Host implements Clock {
   readonly #chance: Chance
   #state: 'up' | 'held' | 'dead' = 'up'
   #kept: Happening[] = []
+  #waking = false
   #wallOffset = EPOCH_MS
 
   constructor(timeline: Timeline, name: string, chance = timeline.chance.child(name)) {
@@ -261,24 +274,40 @@ export class Host implements Clock {
   /** From now on nothing runs here; what falls due is kept. */
   hold(): void {
     if (this.#state === 'up') this.#state = 'held'
+    this.#waking = false
   }
 
-  /** What was kept runs now, in one burst. */
+  /** What was kept runs now, in one burst; only after it what comes next. */
   release(): void {
-    if (this.#state !== 'held') return
-    this.#state = 'up'
-    const kept = this.#kept
-    this.#kept = []
-    if (kept.length > 0) this.timeline.burst(kept)
+    if (this.#state !== 'held' || this.#waking) return
+    this.#waking = true
+    if (this.#kept.length === 0) this.woken()
+    else this.timeline.wake(this)
   }
 
-  keep(happening: Happening): void {
-    this.#kept.push(happening)
+  /** Whether what was kept is running. */
+  get waking(): boolean {
+    return this.#waking
+  }
+
+  woken(): void {
+    this.#waking = false
+    if (this.#state === 'held') this.#state = 'up'
+  }
+
+  keep(...happenings: readonly Happening[]): void {
+    if (this.#state === 'held') this.#kept.push(...happenings)
+    else for (const happening of happenings) happening.cancel()
+  }
+
+  takeKept(): Happening[] {
+    return this.#kept.splice(0)
   }
 
   /** Nothing runs here any more, and what was to run is forgotten. */
   die(): void {
     this.#state = 'dead'
+    this.#waking = false
     for (const happening of this.#kept) happening.cancel()
     this.#kept = []
     this.timeline.forget(this)

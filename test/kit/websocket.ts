@@ -4,6 +4,7 @@ import type { Timer } from '../../lib/protocol/clock.ts'
 import { FrameReader, maskedFrame } from './frames.ts'
 import type { Ends } from './socket-end.ts'
 import type { Host } from './timeline.ts'
+import type { Trace } from './trace.ts'
 
 /** How long a close waits for the other side's, as browsers do. */
 const CLOSE_TIMEOUT_MS = 30_000
@@ -18,6 +19,18 @@ export interface Tap {
   sent(text: string): void
   received(text: string): void
   closed(code: number, reason: string, status: number): void
+}
+
+/** Leaves what a WebSocket does in the trace. */
+export function traced(trace: Trace, name: string): Tap {
+  return {
+    dialled: url => trace.add(name, `dials ${url}`),
+    opened: () => trace.add(name, 'open'),
+    sent: text => trace.frame(name, '>', text),
+    received: text => trace.frame(name, '<', text),
+    closed: (code, reason, status) =>
+      trace.add(name, `closed ${code} ${reason}${status === 0 ? '' : ` HTTP ${status}`}`)
+  }
 }
 
 /** What both forms of the kit make of a WebSocket: its states, its handlers, its end. */

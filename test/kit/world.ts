@@ -1,3 +1,4 @@
+import type { WebSocketConstructor, WebSocketLike } from '../../client/transport.ts'
 import type { OutgoingMessage } from '../../lib/connection/publication.ts'
 import type { Rendezvous } from '../../lib/connection/rendezvous.ts'
 import { parseResume, RESUME_PREFIX } from '../../lib/connection/resume.ts'
@@ -12,7 +13,7 @@ import { Service } from '../../lib/service.ts'
 import { Refusals } from '../../lib/stats.ts'
 import { ServiceSockets } from '../../plugins/service-sockets.ts'
 import type { Sockets } from '../../plugins/sockets.ts'
-import type { ClientOptions } from './client.ts'
+import type { ClientOptions, DialOptions } from './client.ts'
 import { KitClient } from './client.ts'
 import type { WireWebSocket } from './direct.ts'
 import { connectDirect, wireWebSocket } from './direct.ts'
@@ -21,6 +22,8 @@ import { KitNode } from './node.ts'
 import type { Caller, SimulationOptions } from './simulation.ts'
 import { Simulation } from './simulation.ts'
 import { PROMISE_TURNS } from './timeline.ts'
+import type { Tap } from './websocket.ts'
+import { traced } from './websocket.ts'
 
 /** What a world is made of. Everything has a default. */
 export interface WorldOptions extends SimulationOptions, Partial<Times> {
@@ -99,18 +102,27 @@ export class World extends Simulation<ServingService, WorldNode> {
   client<C = unknown>(options?: ClientOptions): KitClient<C>
   client<C = unknown>(first: string | ClientOptions = {}, second: ClientOptions = {}): KitClient<C> {
     const options = typeof first === 'string' ? second : first
-    const { profile = null } = options
-    const channel = typeof first === 'string' ? first : profile === null ? 'connect' : userChannel(profile.id)
+    const channel = typeof first === 'string' ? first : ownChannel(options)
     const caller = this.caller(options)
     const { host, path } = caller
     const client = new KitClient<C>('ws://world/', options, {
       host,
       path,
       trace: this.tracer,
-      webSocket: tap => wireWebSocket(host, tap, (protocols, ws) => this.#dial(caller, channel, protocols, ws))
+      webSocket: tap => this.#webSocket(caller, channel, tap)
     })
     this.clients.push(client)
     return client
+  }
+
+  dial(channel?: string, options: DialOptions = {}): WebSocketLike {
+    const caller = this.caller({ name: 'ws', ...options })
+    const WebSocket = this.#webSocket(caller, channel ?? ownChannel(options), traced(this.tracer, caller.host.name))
+    return new WebSocket('ws://world/', [...(options.protocols ?? [SUBPROTOCOL])])
+  }
+
+  #webSocket(caller: Caller, channel: string, tap: Tap): WebSocketConstructor {
+    return wireWebSocket(caller.host, tap, (protocols, ws) => this.#dial(caller, channel, protocols, ws))
   }
 
   #dial(caller: Caller, channel: string, protocols: readonly string[], ws: WireWebSocket): void {
@@ -171,6 +183,10 @@ export class World extends Simulation<ServingService, WorldNode> {
       }
     }
   }
+}
+
+function ownChannel({ profile = null }: ClientOptions): string {
+  return profile === null ? 'connect' : userChannel(profile.id)
 }
 
 function timesOf(options: Partial<Times>): Times {
