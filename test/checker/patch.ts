@@ -13,8 +13,10 @@ export interface Sabotage {
   /** What is wrong then. */
   readonly about: string
   readonly patches: readonly Patch[]
-  /** The rules by which it may be found; any of them will do. */
+  /** The rules by which the black box may find it; any of them will do. Of none: what it breaks does not show there. */
   readonly finds: readonly string[]
+  /** Whether a simulation finds it. Default true. */
+  readonly simulated?: boolean
   /** Brokers with which it makes a difference. Default: both. */
   readonly brokers?: ReadonlyArray<'memory' | 'sqlite'>
 }

@@ -58,6 +58,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'heartbeat-without-lateness-guard',
+    simulated: false,
     about: 'after a stall of the server, longer than an interval, all clients are taken for silent',
     finds: ['sent-away'],
     patches: [
@@ -164,6 +165,11 @@ export const SABOTAGES: readonly Sabotage[] = [
         file: 'lib/channel/revoker.ts',
         search: 'turn.distribute()',
         replace: 'turn.distribute() ; for (const link of links) link.flush()'
+      },
+      {
+        file: 'lib/channel/revoker.ts',
+        search: 'await Promise.all(holding.map(link => this.#drained(link)))',
+        replace: 'void holding'
       }
     ]
   },
@@ -211,6 +217,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'fence-ignored',
+    simulated: false,
     about: 'a later dial does not take the session away from the one before, nor does the store',
     finds: ['double-store', 'answer-changed', 'publisher-order', 'presence', 'leftovers', 'unsettled'],
     patches: [
@@ -310,14 +317,13 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'replay-page-cut',
-    about: 'each page of a replay but the last lacks its first publication',
+    about: 'each page of a replay lacks its first publication',
     finds: ['silent-hole'],
     patches: [
       {
         file: 'lib/channel/recovery.ts',
         search: 'for (const entry of result.entries) this.#send(entry)',
-        replace:
-          'for (const entry of result.entries.slice(result.complete || result.entries.length < 2 ? 0 : 1)) this.#send(entry)'
+        replace: 'for (const entry of result.entries.slice(result.entries.length > 1 ? 1 : 0)) this.#send(entry)'
       }
     ]
   },
@@ -399,6 +405,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'commit-after-the-ack',
+    simulated: false,
     about: 'a group of commands is acknowledged before the disk has it',
     finds: ['lost-ack', 'false-gap', 'inconsistent-offset', 'double-store'],
     brokers: ['sqlite'],
@@ -412,6 +419,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'heads-not-rolled-back',
+    simulated: false,
     about: 'after a failed transaction the logs go on behind what was not stored',
     finds: ['silent-hole', 'inconsistent-offset', 'false-gap', 'late', 'not-converged', 'lost-ack'],
     brokers: ['sqlite'],
@@ -420,6 +428,135 @@ export const SABOTAGES: readonly Sabotage[] = [
         file: 'lib/broker/sqlite/log-table.ts',
         search: 'this.#changed.clear() this.#heads.clear()',
         replace: 'this.#changed.clear()'
+      }
+    ]
+  },
+  {
+    name: 'head-claimed',
+    about: 'whoever comes back in the same epoch is taken to stand at the head',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/registry.ts',
+        search: 'else if (samePosition(since, head))',
+        replace: 'else if (samePosition(since, head) || since.epoch === head.epoch)'
+      }
+    ]
+  },
+  {
+    name: 'adjacency-ignored',
+    about: 'a node passes on whatever comes, with a hole before it or without',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/feed.ts',
+        search: 'return offset === head.offset + 1 && prev === head.tag && epoch === head.epoch',
+        replace: 'void prev; return offset > head.offset && epoch === head.epoch'
+      }
+    ]
+  },
+  {
+    name: 'replay-twice',
+    about: 'a replay begins with what its last publication was',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/recovery.ts',
+        search: 'for (const entry of result.entries) this.#send(entry)',
+        replace: 'for (const entry of [...result.entries, ...result.entries]) this.#send(entry)'
+      }
+    ]
+  },
+  {
+    name: 'replay-before-joined',
+    about: 'a replay begins before its channel is said to be joined',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/recovery.ts',
+        search: 'if (!this.#enter({',
+        replace:
+          'for (const entry of result.entries.slice(0, 1)) this.#subscription.connection.sendEncoded(encodeEntry(entry), 1, null); if (!this.#enter({'
+      }
+    ]
+  },
+  {
+    name: 'ack-before-its-publication',
+    about: 'answers do not wait for what was published before them',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/fan-out.ts',
+        search: 'if (this.#entries.length === 0) connection.sendEncoded(frame, 1, origin)',
+        replace: 'if (this.#entries.length >= 0) connection.sendEncoded(frame, 1, origin)'
+      }
+    ]
+  },
+  {
+    name: 'revocation-overtaken',
+    about: 'access that was taken back while it was being decided is given all the same',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/registry.ts',
+        search: "const wanted = subscription.state === 'joining' && !subscription.overtaken && connection.open",
+        replace: "const wanted = subscription.state === 'joining' && connection.open"
+      }
+    ]
+  },
+  {
+    name: 'ephemeral-kept',
+    about: 'ephemeral events go into the log',
+    finds: [],
+    patches: [{ file: 'lib/channel/publisher.ts', search: 'subject?.isEphemeral(cmd) === true ? null :', replace: '' }]
+  },
+  {
+    name: 'log-passed-by',
+    about: 'one publication in a hundred is sent and not kept',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/publisher.ts',
+        search: 'subject?.isEphemeral(cmd) === true ? null :',
+        replace: 'subject?.isEphemeral(cmd) === true || Math.random() < 0.01 ? null :'
+      }
+    ]
+  },
+  {
+    name: 'reply-of-another',
+    about: 'a command is answered with the reply of the one before',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/inbound/execute.ts',
+        search: 'if (text !== undefined) return text',
+        replace:
+          'if (text !== undefined) { const before = globalThis.lastReply ?? text; globalThis.lastReply = text; return before }'
+      }
+    ]
+  },
+  {
+    name: 'stored-twice',
+    about: 'one commit in fifty is stored twice',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/channel/publisher.ts',
+        search: 'const committed = this.#broker.commit({ publications, command })',
+        replace:
+          'const committed = this.#broker.commit({ publications, command }); if (Math.random() < 0.02) void this.#broker.commit({ publications, command: null })'
+      }
+    ]
+  },
+  {
+    name: 'history-of-everybody',
+    about: 'history holds what its reader was excepted from',
+    finds: [],
+    patches: [
+      {
+        file: 'lib/inbound/history.ts',
+        search: 'if (!isAddressed(connection, except)) texts.push',
+        replace: 'if (!isAddressed(connection, except) || except.length > 0) texts.push'
       }
     ]
   }

@@ -38,6 +38,8 @@ export class Pipe<T extends { readonly length: number }> {
   #extraMs = 0
   #blocked = false
   #swallows = false
+  /** Nothing more is written. */
+  #ended = false
   #over = false
 
   constructor(options: PipeOptions<T>) {
@@ -52,7 +54,7 @@ export class Pipe<T extends { readonly length: number }> {
   /** `done` is called once all of it is under way: for an empty item, all that was written before. */
   write(item: T, done: () => void): void {
     this.#options.host.timeline.moved()
-    if (this.#swallows || this.#over) {
+    if (this.#swallows || this.#over || this.#ended) {
       done()
       return
     }
@@ -62,12 +64,13 @@ export class Pipe<T extends { readonly length: number }> {
 
   /** Ends the stream, after what was written before. Where nothing gets through, only the network itself can tell. */
   end(byNetwork = false): void {
-    if (this.#over) return
+    if (this.#over || this.#ended) return
     if (byNetwork && (this.#swallows || this.#blocked)) {
       this.reset(true)
       return
     }
     if (this.#swallows) return
+    this.#ended = true
     this.#waiting.push('end')
     this.#fill()
   }
@@ -76,8 +79,9 @@ export class Pipe<T extends { readonly length: number }> {
   breakOff(byNetwork = false): void {
     const waiting = this.#waiting
     this.#waiting = []
-    for (const each of waiting) if (each !== 'end') each.done()
     this.end(byNetwork)
+    // Only now: whoever has written all of it may write more.
+    for (const each of waiting) if (each !== 'end') each.done()
   }
 
   /** What is under way is lost, and the receiver is told of a reset. */

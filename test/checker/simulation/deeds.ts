@@ -10,6 +10,10 @@ export interface Deed {
   code: string
   position: { readonly offset: number; readonly epoch: string; readonly tag: string } | null
   reply: unknown
+  /** What the ack said of how it is kept. */
+  stored: string
+  /** Whether its sender waited no longer. */
+  late: boolean
 }
 
 export interface Published {
@@ -32,17 +36,30 @@ export class Deeds {
   readonly pages: Page[] = []
   readonly counts: Record<string, number> = {}
 
-  sent(client: string, channel: string, cmd: string, n: number, sending: Promise<any>): void {
-    const deed: Deed = { client, channel, cmd, n, ends: 0, end: null, code: '', position: null, reply: undefined }
+  /** `isLate`: whether its sender would have waited no longer. */
+  sent(client: string, channel: string, cmd: string, n: number, sending: Promise<any>, isLate: () => boolean): void {
+    const deed: Deed = {
+      client,
+      channel,
+      cmd,
+      n,
+      ends: 0,
+      end: null,
+      code: '',
+      position: null,
+      reply: undefined,
+      stored: '',
+      late: false
+    }
     this.commands.push(deed)
     const settle = (end: 'acked' | 'unknown' | 'refused', details: Partial<Deed>): void => {
       deed.ends++
       Object.assign(deed, { end, ...details })
-      this.#count(end)
+      this.count(end)
     }
     sending.then(
-      ({ position, reply }) => settle('acked', { position, reply }),
-      error => settle(error.code === 'unknown' ? 'unknown' : 'refused', { code: error.code })
+      ({ position, reply, stored }) => settle('acked', { position, reply, stored }),
+      error => settle(error.code === 'unknown' ? 'unknown' : 'refused', { code: error.code, late: isLate() })
     )
   }
 
@@ -52,9 +69,9 @@ export class Deeds {
     publishing.then(
       () => {
         publication.stored = cmd !== 'typing'
-        this.#count('published')
+        this.count('published')
       },
-      () => this.#count('not published')
+      () => this.count('not published')
     )
   }
 
@@ -62,21 +79,20 @@ export class Deeds {
     asking.then(
       ({ messages }) => {
         this.pages.push({ client, user, channel, messages })
-        this.#count('pages')
+        this.count('pages')
       },
-      error => this.#count(`page ${error.code}`)
+      error => this.count(`page ${error.code}`)
     )
   }
 
-  /** `mark` leaves a line in the trace once it has resolved. */
-  revoking(user: string, channel: string, revoking: Promise<unknown>, mark: (line: string) => void): void {
+  revoking(revoking: Promise<unknown>, done: () => void): void {
     revoking.then(() => {
-      mark(`revoked ${user} ${channel}`)
-      this.#count('revoked')
+      done()
+      this.count('revoked')
     })
   }
 
-  #count(what: string): void {
+  count(what: string): void {
     this.counts[what] = (this.counts[what] ?? 0) + 1
   }
 }

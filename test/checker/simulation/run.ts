@@ -4,19 +4,21 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
 import { installBuilt } from '../install.ts'
-import { sabotage } from '../sabotages.ts'
-import type { Part } from './play.ts'
-import { SIMULATED } from './sabotages.ts'
+import { SABOTAGES, sabotage } from '../sabotages.ts'
+import type { Found, Part } from './play.ts'
 
 interface Outcome {
   readonly form: 'net' | 'world'
   readonly seeds: number
-  readonly anomalies: ReadonlyArray<{ readonly seed: number; readonly what: readonly string[] }>
+  readonly anomalies: readonly Found[]
   readonly total: Readonly<Record<string, number>>
 }
 
-const USAGE = `npm run check:simulation -- [--worlds 2000] [--nets 200] [--first 1] [--steps 40] [--workers 2] [--sabotage NAME|all]
+const SIMULATED = SABOTAGES.filter(({ simulated = true }) => simulated).map(({ name }) => name)
+
+const USAGE = `npm run check:simulation -- [--worlds 2000] [--nets 200] [--first 1] [--steps 40] [--workers 2] [--trace] [--sabotage NAME|all]
 Plays stories from seeds on a virtual clock, in which everything goes wrong, and holds what came of them against the promises.
+With --trace it prints all that happened where something was found.
 With --sabotage the package is broken on purpose: then something has to be found.`
 
 /** @returns the exit code: 0 where nothing was found, or all that was to be found */
@@ -30,6 +32,7 @@ export async function run(root: string, args: readonly string[]): Promise<number
     steps: text,
     workers: text,
     sabotage: text,
+    trace: { type: 'boolean' },
     help: { type: 'boolean' }
   } as const
   const { values } = parseArgs({ args: [...args], options })
@@ -39,21 +42,30 @@ export async function run(root: string, args: readonly string[]): Promise<number
     nets: number(values.nets, 200),
     first: number(values.first, 1),
     steps: number(values.steps, 40),
-    workers: number(values.workers, 2)
+    workers: number(values.workers, 2),
+    traces: values.trace === true
   }
   if (values.sabotage === undefined) return simulate(root, settings)
-  const names = values.sabotage === 'all' ? SIMULATED.map(({ name }) => name) : values.sabotage.split(',')
+  return caught(root, values.sabotage === 'all' ? SIMULATED : values.sabotage.split(','), settings)
+}
+
+/** Breaks the package in each of these ways, and sees whether that is found. */
+async function caught(root: string, names: readonly string[], settings: Settings): Promise<number> {
+  const left = [...names]
   const missed: string[] = []
-  for (const name of names) {
-    const { patches } = SIMULATED.find(one => one.name === name) ?? sabotage(name)
-    const started = performance.now()
-    const outcomes = await play(root, patches, { ...settings, untilFound: true })
-    const [first] = outcomes.flatMap(({ anomalies }) => anomalies)
-    if (first === undefined) missed.push(name)
-    const after = `${outcomes.reduce((sum, { seeds }) => sum + seeds, 0)} seeds, ${seconds(started)} s`
-    console.log(`${name}: ${first === undefined ? 'NOT CAUGHT' : `caught by seed ${first.seed}`}, ${after}`)
-    if (first !== undefined) console.log(`    ${first.what[0]!.split('\n').slice(0, 2).join(' | ').slice(0, 200)}`)
+  const work = async (): Promise<void> => {
+    for (let name = left.shift(); name !== undefined; name = left.shift()) {
+      const started = performance.now()
+      const outcomes = await play(root, sabotage(name).patches, { ...settings, workers: 1, untilFound: true })
+      const [first] = outcomes.flatMap(({ anomalies }) => anomalies)
+      if (first === undefined) missed.push(name)
+      const how = first === undefined ? 'NOT CAUGHT' : `caught by ${first.what[0]!.split(/[:\n]/, 1)}`
+      console.log(
+        `${name}: ${how}, ${outcomes.reduce((sum, { seeds }) => sum + seeds, 0)} seeds, ${seconds(started)} s`
+      )
+    }
   }
+  await Promise.all(Array.from({ length: settings.workers }, work))
   console.log(`${names.length - missed.length} of ${names.length} sabotages caught`)
   return missed.length === 0 ? 0 : 1
 }
@@ -64,13 +76,15 @@ interface Settings {
   readonly first: number
   readonly steps: number
   readonly workers: number
+  readonly traces: boolean
 }
 
 async function simulate(root: string, settings: Settings): Promise<number> {
   const started = performance.now()
   const outcomes = await play(root, [], { ...settings, untilFound: false })
   const anomalies = outcomes.flatMap(outcome => outcome.anomalies.map(one => ({ ...one, form: outcome.form })))
-  for (const { form, seed, what } of anomalies) console.log(`ANOMALY ${form} seed ${seed}\n  ${what.join('\n  ')}`)
+  for (const { form, seed, what, trace } of anomalies)
+    console.log(`ANOMALY ${form} seed ${seed}\n  ${what.join('\n  ')}\n${trace}`.trimEnd())
   const seeds = (form: string): number =>
     outcomes.filter(one => one.form === form).reduce((sum, one) => sum + one.seeds, 0)
   const total: Record<string, number> = {}
@@ -98,7 +112,7 @@ async function simulate(root: string, settings: Settings): Promise<number> {
 async function play(
   root: string,
   patches: Parameters<typeof installBuilt>[1],
-  { worlds, nets, first, steps, workers, untilFound }: Settings & { untilFound: boolean }
+  { worlds, nets, first, steps, workers, traces, untilFound }: Settings & { untilFound: boolean }
 ): Promise<Outcome[]> {
   const { folder, remove } = installBuilt(root, patches)
   try {
@@ -115,8 +129,8 @@ async function play(
       logLevel: 'warning'
     })
     const parts = Array.from({ length: workers }, (_, i): Part[] => [
-      share('world', worlds, first, i, workers, steps, untilFound),
-      share('net', nets, first, i, workers, steps, untilFound)
+      { form: 'world', ...share(worlds, first, i, workers), steps, untilFound, traces },
+      { form: 'net', ...share(nets, first, i, workers), steps, untilFound, traces }
     ])
     const outcomes = await Promise.all(
       parts.map(async mine => {
@@ -134,17 +148,9 @@ async function play(
   }
 }
 
-function share(
-  form: Part['form'],
-  all: number,
-  first: number,
-  i: number,
-  of: number,
-  steps: number,
-  untilFound: boolean
-): Part {
+function share(all: number, first: number, i: number, of: number): Pick<Part, 'first' | 'count'> {
   const from = Math.floor((all * i) / of)
-  return { form, first: first + from, count: Math.floor((all * (i + 1)) / of) - from, steps, untilFound }
+  return { first: first + from, count: Math.floor((all * (i + 1)) / of) - from }
 }
 
 async function inProcess(program: string, cwd: string, part: Part): Promise<Outcome> {

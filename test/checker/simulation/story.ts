@@ -4,6 +4,7 @@ import type { Chance, Fault, KitClient, Net, World } from 'fastify-channels/test
 import { createNet, createWorld } from 'fastify-channels/testing'
 import { Deeds } from './deeds.ts'
 import { judge } from './judge.ts'
+import { Stranger } from './stranger.ts'
 
 /** Faults after which nothing may be missing: the store is kept, and what a node was not sent by another is a bus's. */
 const FAULTS: readonly Fault[] = [
@@ -37,22 +38,35 @@ export interface StoryOptions {
   readonly steps: number
 }
 
+/** What was found wrong in a story, how much was done in it, and what happened. */
+export interface Told {
+  readonly found: readonly string[]
+  readonly done: Readonly<Record<string, number>>
+  readonly trace: string
+}
+
 /** One story from its seed: what was found wrong, and how much was done. */
-export async function tell({
-  seed,
-  form,
-  steps
-}: StoryOptions): Promise<{ found: string[]; done: Record<string, number> }> {
+export async function tell({ seed, form, steps }: StoryOptions): Promise<Told> {
   const story = new Story(seed, form === 'net' ? await net(seed) : await world(seed))
   return story.run(steps)
 }
+
+/** Bytes that a connection holds in stories of narrow ones. */
+const NARROW_BYTES = 4_096
+
+/** With what the client's process has read ahead: what of it came before a revocation may be heard after it. */
+export const HELD_BYTES = NARROW_BYTES + 16_384
+
+const narrow = (seed: number): boolean => seed % 5 === 0 || seed % 8 === 4
 
 const options = (seed: number) => ({
   seed,
   nodes: 1 + (seed % 2),
   latencyMs: [0, prompt(seed) ? 0 : 20] as const,
   brokerMs: seed % 3 === 0 ? ([0, 30] as const) : ([0, 0] as const),
-  socketBytes: seed % 5 === 0 ? 4_096 : 65_536
+  // Shorter than the faults: what a session was is then known by the store alone.
+  sessionMs: seed % 7 === 3 ? 1_000 : 300_000,
+  socketBytes: narrow(seed) ? NARROW_BYTES : 65_536
 })
 
 /** A store is lost now and then, and with it what it had acknowledged: the new epoch says so. */
@@ -94,7 +108,12 @@ async function net(seed: number): Promise<Net> {
   denied.set(seed, new Set())
   let made: Net | undefined
   const clock = () => made!.clock
-  made = await createNet({ ...options(seed), setup: (app: any) => void app.sockets.serve(room, rules(seed, clock)) })
+  const { sessionMs, ...simulation } = options(seed)
+  made = await createNet({
+    ...simulation,
+    options: { sessionMs },
+    setup: (app: any) => void app.sockets.serve(room, rules(seed, clock))
+  })
   return made
 }
 
@@ -108,20 +127,31 @@ async function world(seed: number): Promise<World> {
 
 const ROOMS = ['0', '1', '2'] as const
 
+/** How long the sender of a command waits. */
+const TIMEOUT_MS = 10_000
+
+/** Publications of 300 bytes: more than a narrow connection holds that is not read from. */
+const PRESSED = 100
+
 class Story {
   readonly #seed: number
   readonly #simulation: Net | World
   readonly #deeds = new Deeds()
   readonly #chance: Chance
+  readonly #found: string[] = []
+  readonly #stranger: Stranger
+  /** Who is out by which revocation. */
+  readonly #revoked = new Map<string, number>()
   #n = 0
 
   constructor(seed: number, simulation: Net | World) {
     this.#seed = seed
     this.#simulation = simulation
     this.#chance = simulation.chance
+    this.#stranger = new Stranger(simulation, what => this.#found.push(what))
   }
 
-  async run(steps: number): Promise<{ found: string[]; done: Record<string, number> }> {
+  async run(steps: number): Promise<Told> {
     const simulation = this.#simulation
     // Two of one user, for what is the user's and what is the session's.
     for (const id of ['u0', 'u0', 'u1', 'u2']) simulation.client({ profile: { id }, socket: SOCKET })
@@ -143,14 +173,16 @@ class Story {
     // What a node lost on its way from the broker is found when something comes after it.
     for (const n of ROOMS) this.#broadcast(n, 'said')
     await simulation.advance(10_000)
-    const found = await judge(simulation, this.#deeds, prompt(this.#seed))
+    const judged = await judge(simulation, this.#deeds, this.#stranger.names, prompt(this.#seed))
+    const found = [...this.#found, ...judged]
+    const { trace } = simulation
     await simulation.close()
     denied.delete(this.#seed)
-    return { found, done: this.#deeds.counts }
+    return { found, done: this.#deeds.counts, trace }
   }
 
   async #step(): Promise<void> {
-    const plan = this.#chance.below(20)
+    const plan = this.#chance.below(22)
     const client = this.#chance.pick(this.#simulation.clients)
     const n = this.#chance.pick(ROOMS)
     if (plan < 9) this.#send(client, n, this.#chance.pick(['say', 'say', 'say', 'both', 'type']))
@@ -162,24 +194,49 @@ class Story {
     else if (plan === 16) this.#history(client, n)
     else if (plan === 17) for (let i = 0; i < 5; i++) this.#send(client, n, 'say')
     else if (plan === 18) client.socket.reconnect()
-    else this.#rejoin(client)
+    else if (plan === 19) this.#rejoin(client)
+    else if (plan === 20) this.#intrude(n)
+    else if (prompt(this.#seed) && narrow(this.#seed)) this.#press(client, n)
+  }
+
+  #intrude(n: string): void {
+    this.#deeds.count('strangers')
+    this.#stranger.come(`room-${n}`, `room-${this.#chance.pick(ROOMS.filter(other => other !== n))}`)
+  }
+
+  /** Access is taken back while much is on its way to somebody who does not read. */
+  #press(client: KitClient<any>, n: string): void {
+    if (!client.joined.includes(`room-${n}`)) return
+    client.stopReading()
+    for (let i = 0; i < PRESSED; i++) this.#broadcast(n, 'said', 'x'.repeat(300))
+    // In the same turn it is still ours to take back, and later with the link alone.
+    this.#simulation.clock.after(this.#chance.pick([0, 5]), () => this.#revoke(client.user!, n))
+    this.#simulation.clock.after(10 + this.#chance.below(8_000), () => client.resumeReading())
   }
 
   #send(client: KitClient<any>, n: string, cmd: string): void {
     const id = ++this.#n
     const fill = this.#chance.oneIn(8) ? { fill: 'x'.repeat(this.#chance.below(200)) } : {}
     const channel = client.socket.channel('room-:n', { n })
+    const { clock } = this.#simulation
     const ttlMs = this.#chance.oneIn(10) ? { ttlMs: 1 + this.#chance.below(3_000) } : {}
-    this.#deeds.sent(client.name, channel.name, cmd, id, channel.send(cmd, { n: id, ...fill }, ttlMs))
+    const timeoutMs = this.#chance.oneIn(10) ? 1 + this.#chance.below(3_000) : TIMEOUT_MS
+    const until = clock.monotonic() + timeoutMs
+    const sending = channel.send(cmd, { n: id, ...fill }, { ...ttlMs, timeoutMs })
+    this.#deeds.sent(client.name, channel.name, cmd, id, sending, () => clock.monotonic() >= until)
   }
 
-  #broadcast(n: string, cmd = this.#chance.oneIn(4) ? 'typing' : 'said'): void {
+  #broadcast(n: string, cmd = this.#chance.oneIn(4) ? 'typing' : 'said', fill?: string): void {
     const id = ++this.#n
     const except = this.#chance.oneIn(5) ? { except: { user: this.#chance.pick(['u0', 'u1']) } } : undefined
     const node = this.#simulation.nodes.find(({ state }) => state === 'up')
     if (node === undefined) return
     const sockets = 'app' in node ? node.app.sockets : node.sockets
-    this.#deeds.published(id, cmd, sockets.broadcast(`room-${n}`, { cmd, param: { n: id } }, except))
+    this.#deeds.published(
+      id,
+      cmd,
+      sockets.broadcast(`room-${n}`, { cmd, param: { n: id, ...(fill && { fill }) } }, except)
+    )
   }
 
   /** Access is taken back on every node, and given again after a while. */
@@ -193,10 +250,16 @@ class Story {
     const node = simulation.nodes.find(({ state }) => state === 'up')
     if (node !== undefined && simulation.nodes.length === 1) {
       const sockets = 'app' in node ? node.app.sockets : node.sockets
-      this.#deeds.revoking(user, channel, sockets.revoke(user, channel), line => this.#mark(line))
+      const turn = ++this.#n
+      this.#revoked.set(key, turn)
+      this.#deeds.revoking(sockets.revoke(user, channel), () => {
+        // Where it took longer than access was denied for, it forbids nothing any more.
+        if (this.#revoked.get(key) === turn) this.#mark(`revoked ${key}`)
+      })
     }
     simulation.clock.after(500 + this.#chance.below(3_000), () => {
       rights.delete(key)
+      this.#revoked.delete(key)
       this.#mark(`granted ${key}`)
     })
   }

@@ -1,4 +1,5 @@
 import type { Complain, Stored } from './judge.ts'
+import { HELD_BYTES } from './story.ts'
 
 interface Place {
   epoch: string
@@ -9,6 +10,10 @@ interface Place {
 class Link {
   readonly joined = new Map<string, Place | null>()
   welcomed = false
+  /** Until when its client did not read. */
+  heldUntil = -1
+  /** Characters that came then of channels that access had been taken back from: the connection held them. */
+  held = 0
 }
 
 /** Reads a trace and holds every frame that a client was sent against the protocol and the store. */
@@ -53,6 +58,8 @@ export class Wire {
 
   #of(who: string, what: string, at: number, line: string): void {
     if (what.startsWith('dials')) this.#links.set(who, new Link())
+    if (what === 'fault: stops reading') this.#links.get(who)!.heldUntil = Number.POSITIVE_INFINITY
+    if (what === 'fault: reads again') this.#links.get(who)!.heldUntil = at
     if (!what.startsWith('< ')) return
     let frame: any
     try {
@@ -87,13 +94,13 @@ export class Wire {
     if (before && position && before.offset !== position.offset) say('joined-elsewhere')
     if (outcome.kind === 'recovered' && outcome.from !== position?.offset) say('outcome')
     link.joined.set(channel, position === null ? null : { epoch: position.epoch, offset: position.offset })
-    this.#entered(`${this.#users.get(who)} ${channel}`, at, say)
+    this.#entered(`${this.#users.get(who)} ${channel}`, at, link.heldUntil, say)
   }
 
   /** Nobody is let in between a revocation and the moment at which access was given again. */
-  #entered(right: string, at: number, say: (rule: string) => void): void {
+  #entered(right: string, at: number, heldUntil: number, say: (rule: string) => void): void {
     const since = this.#revoked.get(right)
-    if (this.#prompt && since !== undefined && at > since && (this.#granted.get(right) ?? 0) < since)
+    if (this.#prompt && since !== undefined && at > since && at > heldUntil && (this.#granted.get(right) ?? 0) < since)
       say('in-after-revoke')
     if ((this.#granted.get(right) ?? 0) >= (since ?? 0)) this.#revoked.delete(right)
   }
@@ -126,10 +133,17 @@ export class Wire {
     const { channel, cmd, offset } = frame
     const user = this.#users.get(who)!
     const since = this.#revoked.get(`${user} ${channel}`)
-    if (this.#prompt && since !== undefined && at > since) say('after-revoke')
+    if (this.#prompt && since !== undefined && at > since && !this.#held(link, text, at)) say('after-revoke')
     if (!link.joined.has(channel)) say('not-joined')
     else if (offset !== undefined) this.#kept(who, user, link, frame, text, say)
     else if (cmd !== 'typing') say('no-place')
+  }
+
+  /** What a connection holds that is not read from cannot be taken back. */
+  #held(link: Link, text: string, at: number): boolean {
+    if (at > link.heldUntil) return false
+    link.held += text.length
+    return link.held <= HELD_BYTES
   }
 
   #kept(who: string, user: string, link: Link, frame: any, text: string, say: (rule: string) => void): void {
