@@ -688,7 +688,7 @@ t.test('few re-checks run at once, each ends in time, and nothing is left of a c
 })
 
 /** The same stories in every run; `SEED=…` plays one, `FIRST=… RUNS=…` others and more of them. */
-const { SEED, FIRST = '1', RUNS = '100' } = process.env
+const { SEED, FIRST = '1', RUNS = '200' } = process.env
 
 t.test('whatever else is under way, nothing of a channel reaches who was revoked from it', async t => {
   const first = Number(SEED ?? FIRST)

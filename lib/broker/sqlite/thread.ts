@@ -19,6 +19,9 @@ export interface Thread {
   unref(): void
 }
 
+/** How long a store may take to end its work, in milliseconds. */
+const CLOSE_LIMIT_MS = 5_000
+
 export interface ThreadOptions {
   readonly clock: Clock
   readonly moment: () => Moment
@@ -150,6 +153,7 @@ export class ThreadLink implements Link {
     if (this.#waiting.length === 0 && !this.#closed) this.#worker?.unref()
   }
 
+  /** @throws FST_CHANNELS_STORE_FAILED where the store does not end its work in time: a disk may never answer */
   async close(): Promise<void> {
     this.#closed = true
     this.#send()
@@ -158,7 +162,19 @@ export class ThreadLink implements Link {
     worker.ref()
     const ended = new Promise<void>(resolve => worker.once('exit', () => resolve()))
     worker.postMessage(CLOSE)
-    await ended
+    const late = channelsError('FST_CHANNELS_STORE_FAILED', `it did not end within ${CLOSE_LIMIT_MS} ms`)
+    const lost = new Promise<never>((_, reject) => {
+      const limit = this.#options.clock.after(CLOSE_LIMIT_MS, () => reject(late))
+      ended.then(() => limit.cancel())
+    })
+    try {
+      await Promise.race([ended, lost])
+    } catch (error) {
+      this.#failSent(late)
+      // A thread that waits for a disk cannot be ended; and libsql would take the process with it.
+      worker.unref()
+      throw error
+    }
   }
 }
 
