@@ -161,6 +161,7 @@ function story(browser: Browser, demo: Demo): void {
     await grace.isSettled()
     await grace.write('it did')
     await bob.hears('it did')
+    await grace.said('it did').getByText('Sent').waitFor()
     for (const person of [grace, bob])
       t.strictSame((await person.conversation()).slice(-2), ['did it arrive?', 'it did'])
     t.strictSame([...grace.errors, ...bob.errors], [])

@@ -72,7 +72,7 @@ export class Faults {
       }, STORE_SLACK_MS)
     } else {
       const { code, ms: took } = await stage.stop(kind === 'drain' ? 'SIGTERM' : 'SIGKILL')
-      if (kind === 'drain' && (code !== 0 || took > CLOSE_GRACE_MS + DRAIN_SLACK_MS * strain())) {
+      if (kind === 'drain' && (code !== 0 || took > 2 * CLOSE_GRACE_MS + DRAIN_SLACK_MS * strain())) {
         stage.found('server-died', `a drain ended with ${code} after ${Math.round(took)} ms`)
       }
       const rewinds = kind === 'rewind' && store.copiedAfter !== null
