@@ -1,6 +1,7 @@
 import type { Position } from '../../protocol/position.ts'
 import { type CommandRecord, type KeptResult, RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker.ts'
 import type { Database } from './driver.ts'
+import { ResultIndex } from './result-index.ts'
 import type { Session } from './session-table.ts'
 
 export interface ResultBounds {
@@ -15,18 +16,17 @@ interface ResultRow {
   readonly reply: string
 }
 
-interface OldRow {
+interface IndexRow {
   readonly seq: number
+  readonly session: number
   readonly id: number
-  readonly at: number
   readonly size: number
-  readonly written: number
 }
 
-interface OldRows {
-  readonly count: number
-  readonly size: number
+interface OldRow {
   readonly seq: number
+  readonly session: number
+  readonly size: number
 }
 
 interface Totals {
@@ -36,17 +36,25 @@ interface Totals {
   /** When the oldest kept result was made, at the earliest. */
   oldestAt: number
   newestAt: number
+  /** The last row. */
+  seq: number
 }
 
 /** Rows that are purged in one transaction beyond those that came, so that no commit waits for long. */
 const PURGED = 256
 
+/** Rows that are read at once when a file is opened. */
+const PAGE = 10_000
+
 /** The results of commands that a resend may still ask for. What writes belongs into a transaction. */
 export class ResultTable {
   readonly #bounds: ResultBounds
   readonly #sql: ReturnType<typeof statements>
-  /** Results of this transaction. */
-  #came = 0
+  readonly #index = new ResultIndex()
+  /** Results of this transaction: which session, and its command. */
+  #added: (readonly [session: number, id: number])[] = []
+  /** What of the index is gone once this transaction is in the file. */
+  #gone: (() => void)[] = []
   #totals: Totals
   #kept: Totals
 
@@ -55,10 +63,21 @@ export class ResultTable {
     this.#sql = statements(database)
     this.#totals = { ...(this.#sql.sums.get() as Omit<Totals, 'oldestAt'>), oldestAt: 0 }
     this.#kept = { ...this.#totals }
+    this.#read()
+  }
+
+  #read(): void {
+    for (let seq = 0; ; ) {
+      const rows = this.#sql.page.all(seq, PAGE) as IndexRow[]
+      for (const { session, ...mark } of rows) this.#index.add(session, mark)
+      if (rows.length < PAGE) return
+      seq = rows.at(-1)!.seq
+    }
   }
 
   find(session: Session, id: number): KeptResult | null {
-    const row = this.#sql.find.get(session.id, id) as ResultRow | undefined
+    const seq = this.#index.find(session.id, id)
+    const row = seq === null ? undefined : (this.#sql.find.get(seq) as ResultRow | undefined)
     if (row === undefined) return null
     const { reply, epoch, offset, tag } = row
     return { reply, position: epoch === '' ? null : { epoch, offset, tag } }
@@ -67,32 +86,31 @@ export class ResultTable {
   add(session: Session, { id, reply }: CommandRecord, position: Position | null, now: number): void {
     const totals = this.#totals
     const at = Math.max(now, totals.newestAt)
+    const seq = totals.seq + 1
     const { epoch, offset, tag } = position ?? { epoch: '', offset: 0, tag: '' }
-    session.written += reply.length
-    this.#sql.add.run(session.id, id, at, reply.length, session.written, epoch, offset, tag, reply)
+    this.#sql.add.run(seq, session.id, id, at, reply.length, epoch, offset, tag, reply)
+    this.#index.add(session.id, { id, seq, size: reply.length })
+    this.#added.push([session.id, id])
+    totals.seq = seq
     totals.newestAt = at
     totals.results++
     totals.replies += reply.length
-    this.#came++
   }
 
   /** What a session's newer results let go of, once that is worth a statement. */
-  prune(session: Session): void {
-    const ids = session.highest - RESULT_IDS - session.oldestId
-    if (ids < PURGED && session.written - session.oldestWritten <= RESULT_CHARACTERS) return
-    let [last, count, size] = [0, 0, 0]
-    for (const row of this.#sql.oldestOf.all(session.id, 2 * PURGED) as OldRow[]) {
-      session.oldestId = row.id
-      session.oldestWritten = row.written
-      if (row.id > session.highest - RESULT_IDS && session.written - row.written <= RESULT_CHARACTERS) break
-      last = row.id
-      count++
-      size += row.size
-    }
-    if (count === 0) return
-    this.#sql.prune.run(session.id, last)
-    this.#totals.results -= count
-    this.#totals.replies -= size
+  prune({ id: session, highest }: Session): void {
+    const index = this.#index
+    const over = index.over(session, highest - RESULT_IDS, RESULT_CHARACTERS, PURGED, 2 * PURGED)
+    if (over.length === 0) return
+    this.#sql.prune.run(JSON.stringify(over.map(({ seq }) => seq)))
+    this.#gone.push(() => index.drop(session, over.length))
+    this.#totals.results -= over.length
+    this.#totals.replies -= over.reduce((sum, { size }) => sum + size, 0)
+  }
+
+  /** Nobody asks for these any more; they go when they are old. */
+  end(session: number): void {
+    this.#gone.push(() => this.#index.end(session))
   }
 
   /** What is too old or too much over all sessions. */
@@ -100,43 +118,52 @@ export class ResultTable {
     const totals = this.#totals
     const tooMany = totals.results - this.#bounds.results
     const tooLarge = totals.replies > this.#bounds.replyCharacters
-    if (tooMany > 0 || tooLarge) this.#makeRoom(Math.max(tooMany, tooLarge ? PURGED + this.#came : 0))
+    if (tooMany > 0 || tooLarge) this.#makeRoom(Math.max(tooMany, tooLarge ? PURGED + this.#added.length : 0))
     if (totals.results === 0 || now - totals.oldestAt <= RESULT_AGE_MS) return
-    const oldest = this.#sql.oldest.get() as OldRow
+    const oldest = this.#sql.oldest.get() as { readonly seq: number; readonly at: number }
     totals.oldestAt = oldest.at
-    const last = oldest.seq + PURGED + this.#came
-    const { count, size, seq } = this.#sql.old.get(oldest.seq, last, now - RESULT_AGE_MS) as OldRows
-    if (count > 0) this.#forget(seq, count, size)
+    const last = oldest.seq + PURGED + this.#added.length
+    this.#forget(this.#sql.old.all(oldest.seq, last, now - RESULT_AGE_MS) as OldRow[])
   }
 
   /** The oldest go, but for what this transaction has brought. */
   #makeRoom(most: number): void {
     const { results, replyCharacters } = this.#bounds
-    const totals = this.#totals
-    let [last, count, size] = [0, 0, 0]
-    for (const row of this.#sql.oldestFew.all(Math.min(most, totals.results - this.#came)) as OldRow[]) {
-      if (totals.results - count <= results && totals.replies - size <= replyCharacters) break
-      last = row.seq
-      count++
-      size += row.size
+    let { results: count, replies } = this.#totals
+    const going: OldRow[] = []
+    for (const row of this.#sql.oldestFew.all(Math.min(most, count - this.#added.length)) as OldRow[]) {
+      if (count <= results && replies <= replyCharacters) break
+      going.push(row)
+      count--
+      replies -= row.size
     }
-    if (count > 0) this.#forget(last, count, size)
+    this.#forget(going)
   }
 
-  #forget(seq: number, count: number, size: number): void {
+  #forget(rows: readonly OldRow[]): void {
+    const last = rows.at(-1)
+    if (last === undefined) return
+    const { seq } = last
     this.#sql.forget.run(seq)
-    this.#totals.results -= count
-    this.#totals.replies -= size
+    for (const session of new Set(rows.map(row => row.session))) {
+      this.#gone.push(() => this.#index.dropUpTo(session, seq))
+    }
+    this.#totals.results -= rows.length
+    this.#totals.replies -= rows.reduce((sum, { size }) => sum + size, 0)
     this.#totals.oldestAt = 0
   }
 
   committed(): void {
-    this.#came = 0
+    for (const go of this.#gone) go()
+    this.#gone = []
+    this.#added = []
     this.#kept = { ...this.#totals }
   }
 
   rolledBack(): void {
-    this.#came = 0
+    for (const [session, id] of this.#added) this.#index.remove(session, id)
+    this.#gone = []
+    this.#added = []
     this.#totals = { ...this.#kept }
   }
 }
@@ -144,17 +171,18 @@ export class ResultTable {
 function statements(database: Database) {
   const sql = (text: string) => database.prepare(text)
   return {
-    sums: sql(`SELECT COUNT(*) AS results, COALESCE(SUM(size), 0) AS replies, COALESCE(MAX(at), 0) AS newestAt
-      FROM result`),
-    find: sql('SELECT epoch, offset, tag, reply FROM result WHERE session = ? AND id = ?'),
-    add: sql(`INSERT INTO result (session, id, at, size, written, epoch, offset, tag, reply)
+    sums: sql(`SELECT COUNT(*) AS results, COALESCE(SUM(size), 0) AS replies, COALESCE(MAX(at), 0) AS newestAt,
+      COALESCE(MAX(seq), 0) AS seq FROM result`),
+    // Of those that are left of a session that was ended nobody asks.
+    page: sql(`SELECT seq, session, result.id, size FROM result JOIN session ON session.id = result.session
+      WHERE seq > ? ORDER BY seq LIMIT ?`),
+    find: sql('SELECT epoch, offset, tag, reply FROM result WHERE seq = ?'),
+    add: sql(`INSERT INTO result (seq, session, id, at, size, epoch, offset, tag, reply)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-    oldestOf: sql('SELECT id, written, size FROM result WHERE session = ? ORDER BY id LIMIT ?'),
-    prune: sql('DELETE FROM result WHERE session = ? AND id <= ?'),
+    prune: sql('DELETE FROM result WHERE seq IN (SELECT value FROM json_each(?))'),
     oldest: sql('SELECT seq, at FROM result ORDER BY seq LIMIT 1'),
-    oldestFew: sql('SELECT seq, size FROM result ORDER BY seq LIMIT ?'),
-    old: sql(`SELECT COUNT(*) AS count, SUM(size) AS size, MAX(seq) AS seq FROM result
-      WHERE seq BETWEEN ? AND ? AND at < ?`),
+    oldestFew: sql('SELECT seq, session, size FROM result ORDER BY seq LIMIT ?'),
+    old: sql('SELECT seq, session, size FROM result WHERE seq BETWEEN ? AND ? AND at < ? ORDER BY seq'),
     forget: sql('DELETE FROM result WHERE seq <= ?')
   }
 }

@@ -6,7 +6,7 @@ export const FORMAT = 1
 /**
  * Rows of a log are `base < offset <= head` of its channel. Entries and results have a sequence number as their key: what
  * one commit appends lies together, whichever channels and sessions it belongs to, and the oldest are at one end. What is
- * asked of without its text comes before the text, so that no page of the text is read for it.
+ * asked of without its text comes before the text, so that no page of the text is read for it. Results have no index but that in memory.
  */
 export const SCHEMA = `
 CREATE TABLE meta (epoch TEXT NOT NULL);
@@ -24,12 +24,11 @@ CREATE TABLE entry (
 CREATE UNIQUE INDEX entry_place ON entry (channel, offset);
 CREATE TABLE session (
   id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, fence INTEGER NOT NULL, highest INTEGER NOT NULL,
-  holes TEXT NOT NULL, used INTEGER NOT NULL, written INTEGER NOT NULL
+  holes TEXT NOT NULL, used INTEGER NOT NULL
 );
 CREATE INDEX session_used ON session (used);
 CREATE TABLE result (
   seq INTEGER PRIMARY KEY, session INTEGER NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, size INTEGER NOT NULL,
-  written INTEGER NOT NULL, epoch TEXT NOT NULL, offset INTEGER NOT NULL, tag TEXT NOT NULL, reply TEXT NOT NULL
+  epoch TEXT NOT NULL, offset INTEGER NOT NULL, tag TEXT NOT NULL, reply TEXT NOT NULL
 );
-CREATE UNIQUE INDEX result_id ON result (session, id);
 `

@@ -16,11 +16,6 @@ export interface Session {
   holes: readonly number[]
   /** Minutes of the wall clock, so that the index of it changes rarely. */
   used: number
-  /** Characters of all replies it ever got. */
-  written: number
-  /** Of its oldest kept result, as far as was looked: the id, and `written` with it. */
-  oldestId: number
-  oldestWritten: number
 }
 
 interface SessionRow {
@@ -29,7 +24,6 @@ interface SessionRow {
   readonly highest: number
   readonly holes: string
   readonly used: number
-  readonly written: number
 }
 
 interface Totals {
@@ -69,9 +63,9 @@ export class SessionTable {
     const row = this.#sql.session.get(quoted(key)) as SessionRow | undefined
     // Whoever tries keys that do not exist fills no memory.
     if (row === undefined) return null
-    const { id, fence, highest, used, written } = row
+    const { id, fence, highest, used } = row
     const holes = row.holes === '' ? [] : row.holes.split(',').map(Number)
-    const session = { id, fence, highest, holes, used, written, oldestId: 0, oldestWritten: 0 }
+    const session = { id, fence, highest, holes, used }
     this.#sessions.set(key, session)
     return session
   }
@@ -113,9 +107,9 @@ export class SessionTable {
     this.#remove(session.id)
   }
 
-  /** Its results are found by nobody from now on, and go when they are old. */
   #remove(id: number): void {
     this.#sql.remove.run(id)
+    this.#results.end(id)
     this.#totals.sessions--
   }
 
@@ -133,7 +127,7 @@ export class SessionTable {
   #insert(key: string): Session {
     const { id } = this.#sql.insert.get(quoted(key)) as { id: number }
     this.#totals.sessions++
-    const session = { id, fence: 0, highest: 0, holes: [], used: 0, written: 0, oldestId: 1, oldestWritten: 0 }
+    const session = { id, fence: 0, highest: 0, holes: [], used: 0 }
     this.#sessions.set(key, session)
     return session
   }
@@ -142,8 +136,8 @@ export class SessionTable {
   settle(now: number): void {
     for (const session of this.#changed.values()) {
       this.#results.prune(session)
-      const { fence, highest, holes, used, written, id } = session
-      this.#sql.update.run(fence, highest, holes.join(','), used, written, id)
+      const { fence, highest, holes, used, id } = session
+      this.#sql.update.run(fence, highest, holes.join(','), used, id)
     }
     this.#results.purge(now)
     this.#purgeSessions(Math.floor(now / MINUTE_MS))
@@ -194,9 +188,9 @@ function statements(database: Database) {
   return {
     sums: sql('SELECT COUNT(*) AS sessions FROM session'),
     session: sql('SELECT * FROM session WHERE key = ?'),
-    insert: sql(`INSERT INTO session (key, fence, highest, holes, used, written)
-      VALUES (?, 0, 0, '', 0, 0) RETURNING id`),
-    update: sql('UPDATE session SET fence = ?, highest = ?, holes = ?, used = ?, written = ? WHERE id = ?'),
+    insert: sql(`INSERT INTO session (key, fence, highest, holes, used)
+      VALUES (?, 0, 0, '', 0) RETURNING id`),
+    update: sql('UPDATE session SET fence = ?, highest = ?, holes = ?, used = ? WHERE id = ?'),
     remove: sql('DELETE FROM session WHERE id = ?'),
     leastUsed: sql('SELECT id, key, used FROM session ORDER BY used LIMIT ?')
   }
