@@ -15,15 +15,15 @@ const groups = [
   [
     { name: 'lint', run: said => script('lint', said) },
     { name: 'unused', run: said => script('unused', said) },
-    { name: 'typecheck', run: said => script('typecheck', said) }
+    { name: 'typecheck', run: said => script('typecheck', said) },
+    { name: 'build', run: said => script('build', said) }
   ],
-  [{ name: 'build', run: said => script('build', said) }],
   [{ name: 'test:unit', run: tap }],
   [
     { name: 'lint:pkg', run: said => script('lint:pkg', said), needs: 'build' },
-    { name: 'test:smoke', run: said => script('test:smoke', said), needs: 'build' },
-    { name: 'check:simulation', run: said => script('check:simulation', said), needs: 'build' }
+    { name: 'test:smoke', run: said => script('test:smoke', said), needs: 'build' }
   ],
+  [{ name: 'check:simulation', run: said => script('check:simulation', said), needs: 'build' }],
   [{ name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' }],
   [{ name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' }],
   [{ name: 'check:sabotages', run: sabotages, needs: 'build' }]

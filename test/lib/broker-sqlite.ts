@@ -770,6 +770,24 @@ t.test('the queue has a bound in requests and in bytes, which is told', async t 
   t.equal((await kept(broker, 'a')).length, 5)
 })
 
+t.test('of very many requests each thousand is a group of its own, in its order', async t => {
+  const rig = new Rig(t)
+  const queue = { queuedRequests: 10_000 }
+  const broker = await rig.broker({ worker: true, ...queue }, { start: data => portThread(data, rig.faulty.load) })
+  rig.faulty.ran.length = 0
+  const commits = Array.from({ length: 2_500 }, (_, i) => stored(broker, one('a', i + 1)))
+  const closing = broker.heads(['a'])
+  t.same(
+    (await Promise.all(commits)).map(({ offset }) => offset),
+    commits.map((_, i) => i + 1)
+  )
+  t.equal((await closing)[0]!.offset, 2_500)
+  t.equal(rig.faulty.ran.filter(sql => sql === 'COMMIT').length, 3)
+  const last = Array.from({ length: 2_500 }, (_, i) => stored(broker, one('b', i + 1)))
+  await broker.close()
+  t.equal((await Promise.all(last)).at(-1)!.offset, 2_500, 'the close lets all of them through')
+})
+
 t.test('after the close nothing is answered, and it may be closed again', async t => {
   const rig = new Rig(t)
   const broker = await rig.broker({ worker: true }, { start: data => portThread(data, rig.faulty.load) })

@@ -19,6 +19,9 @@ export interface Thread {
   unref(): void
 }
 
+/** Requests that share one commit, and its failure. */
+const GROUP = 1_024
+
 /** How long a store may take to end its work, in milliseconds. */
 const CLOSE_LIMIT_MS = 5_000
 
@@ -117,13 +120,13 @@ export class ThreadLink implements Link {
     if (this.#sent === 0) this.#send()
   }
 
-  #send(): void {
+  #send(most = GROUP): void {
     if (this.#sent === this.#waiting.length) return
     const worker = this.#worker ?? this.#start(ignore, ignore)
     // Whoever waits for an answer keeps the process alive, and nobody else does.
     worker.ref()
-    const requests = this.#waiting.slice(this.#sent).map(({ request }) => request)
-    this.#sent = this.#waiting.length
+    const requests = this.#waiting.slice(this.#sent, this.#sent + most).map(({ request }) => request)
+    this.#sent += requests.length
     worker.postMessage(JSON.stringify({ ...this.#options.moment(), requests } satisfies Batch))
   }
 
@@ -156,7 +159,7 @@ export class ThreadLink implements Link {
   /** @throws FST_CHANNELS_STORE_FAILED where the store does not end its work in time: a disk may never answer */
   async close(): Promise<void> {
     this.#closed = true
-    this.#send()
+    this.#send(Number.POSITIVE_INFINITY)
     const worker = this.#worker
     if (worker === null) return
     worker.ref()

@@ -1,0 +1,224 @@
+import t from 'tap'
+import type {
+  Broker,
+  BrokerContext,
+  Commit,
+  Committed,
+  Entry,
+  KeptResult,
+  ReadFrom,
+  ReadLimits,
+  ReadResult,
+  Receiver,
+  SessionRecord
+} from '../../lib/broker/broker.ts'
+import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
+import type { Position } from '../../lib/protocol/position.ts'
+import { silent, testClock } from '../fixtures/broker.ts'
+import { brokerConformance } from '../kit/conformance.ts'
+
+type Make = (context: BrokerContext, store: MemoryStore) => Broker
+
+const page = (result: ReadResult, change: (entries: readonly Entry[]) => readonly Entry[]): ReadResult =>
+  result.kind === 'page' ? { ...result, entries: change(result.entries) } : result
+
+/** Brokers of which each breaks one clause of the contract. */
+const BAD: Readonly<Record<string, Make>> = {
+  'it runs a command again': bad(
+    class extends MemoryBroker {
+      override commit(commit: Commit): Committed {
+        const { command } = commit
+        const committed = super.commit(commit)
+        return committed.kind === 'earlier' && command !== null ? super.commit({ ...commit, command: null }) : committed
+      }
+    }
+  ),
+  'it forgets what it answered': bad(
+    class extends MemoryBroker {
+      override result(): KeptResult | null {
+        return null
+      }
+    }
+  ),
+  'sessions share their ids': bad(
+    class extends MemoryBroker {
+      override commit({ command, ...commit }: Commit): Committed {
+        return super.commit({ ...commit, command: command && { ...command, session: 'all' } })
+      }
+    }
+  ),
+  'it does not look at fencing numbers': bad(
+    class extends MemoryBroker {
+      override commit({ command, ...commit }: Commit): Committed {
+        return super.commit({ ...commit, command: command && { ...command, fence: 1_000_000 } })
+      }
+    }
+  ),
+  'it tells the new fencing number as the one before': bad(
+    class extends MemoryBroker {
+      override openSession(session: string, fence: number): SessionRecord | null {
+        const record = super.openSession(session, fence)
+        return record && { ...record, fence: Math.max(record.fence, fence) }
+      }
+    }
+  ),
+  'it ends sessions of others': bad(
+    class extends MemoryBroker {
+      override endSession(session: string): void {
+        super.endSession(session, Number.MAX_SAFE_INTEGER)
+      }
+    }
+  ),
+  'it loses an entry on its way': bad(
+    class extends MemoryBroker {
+      override subscribe(channel: string, receiver: Receiver): Position {
+        return super.subscribe(channel, (entry, epoch) => {
+          if (entry.offset % 7 !== 3) receiver(entry, epoch)
+        })
+      }
+    }
+  ),
+  'it gives an entry twice': bad(
+    class extends MemoryBroker {
+      override subscribe(channel: string, receiver: Receiver): Position {
+        return super.subscribe(channel, (entry, epoch) => {
+          receiver(entry, epoch)
+          if (entry.offset === 2) receiver(entry, epoch)
+        })
+      }
+    }
+  ),
+  'it gives entries after the unsubscribe': bad(
+    class extends MemoryBroker {
+      override unsubscribe(): void {}
+    }
+  ),
+  'a subscription is told an older head': bad(
+    class extends MemoryBroker {
+      override subscribe(channel: string, receiver: Receiver): Position {
+        const head = super.subscribe(channel, receiver)
+        return { ...head, offset: Math.max(0, head.offset - 1) }
+      }
+    }
+  ),
+  'it counts on, and skips an offset': bad(
+    class extends MemoryBroker {
+      override commit(commit: Commit): Committed {
+        const committed = super.commit(commit)
+        if (committed.kind !== 'stored') return committed
+        return { ...committed, positions: committed.positions.map(at => ({ ...at, offset: at.offset * 2 })) }
+      }
+    }
+  ),
+  'all tags are the same': bad(
+    class extends MemoryBroker {
+      override read(channel: string, from: ReadFrom, limits: ReadLimits): ReadResult {
+        return page(super.read(channel, from, limits), entries => entries.map(each => ({ ...each, tag: 'AAAAAAAA' })))
+      }
+    }
+  ),
+  'it drops who is excepted': bad(
+    class extends MemoryBroker {
+      override read(channel: string, from: ReadFrom, limits: ReadLimits): ReadResult {
+        return page(super.read(channel, from, limits), entries => entries.map(each => ({ ...each, except: [] })))
+      }
+    }
+  ),
+  'it reads more than it is asked for': bad(
+    class extends MemoryBroker {
+      override read(channel: string, from: ReadFrom, { entries, bytes }: ReadLimits): ReadResult {
+        return super.read(channel, from, { entries: entries + 1, bytes })
+      }
+    }
+  ),
+  'it does not look at tags': bad(
+    class extends MemoryBroker {
+      override read(channel: string, from: ReadFrom, limits: ReadLimits): ReadResult {
+        const result = super.read(channel, from, limits)
+        if (result.kind === 'page' || result.reason !== 'rewound') return result
+        return { kind: 'page', entries: [], head: result.head, complete: true }
+      }
+    }
+  ),
+  'a page says that it is all': bad(
+    class extends MemoryBroker {
+      override read(channel: string, from: ReadFrom, limits: ReadLimits): ReadResult {
+        const result = super.read(channel, from, limits)
+        return result.kind === 'page' ? { ...result, complete: true } : result
+      }
+    }
+  ),
+  'it keeps what it was to trim': bad(
+    class extends MemoryBroker {
+      override commit({ publications, command }: Commit): Committed {
+        const log = { entries: 1_000, ageMs: 1e9, bytes: 1e9 }
+        return super.commit({ publications: publications.map(each => ({ ...each, log })), command })
+      }
+    }
+  ),
+  'heads come in another order': bad(
+    class extends MemoryBroker {
+      override heads(channels: readonly string[]): Position[] {
+        return super.heads(channels).reverse()
+      }
+    }
+  ),
+  'nothing outlives it': (context, _store) => new MemoryBroker(context, new MemoryStore()),
+  'it tells itself what it broadcasts': bad(
+    class extends MemoryBroker {
+      readonly #onControl: (text: string) => void
+
+      constructor(context: BrokerContext, store: MemoryStore) {
+        super(context, store)
+        this.#onControl = context.onControl
+      }
+
+      override broadcast(text: string): void {
+        super.broadcast(text)
+        this.#onControl(text)
+      }
+    }
+  ),
+  'it broadcasts to nobody': bad(
+    class extends MemoryBroker {
+      override broadcast(): void {}
+    }
+  )
+}
+
+function bad(Class: new (context: BrokerContext, store: MemoryStore) => Broker): Make {
+  return (context, store) => new Class(context, store)
+}
+
+/** The titles of the tests that a broker does not pass. */
+async function failures(make: Make): Promise<string[]> {
+  const running: Promise<void>[] = []
+  const failed: string[] = []
+  const runner = {
+    test: (title: string, run: () => Promise<void>) => void running.push(run().catch(() => void failed.push(title)))
+  }
+  brokerConformance(runner, 'broker', () => {
+    const store = new MemoryStore()
+    const { clock, advance } = testClock()
+    return {
+      durable: true,
+      cluster: true,
+      advance,
+      open: (onControl = () => {}) => make({ clock, logger: silent, onControl }, store),
+      end: () => {}
+    }
+  })
+  await Promise.all(running)
+  return failed
+}
+
+t.test('a broker that keeps the contract passes', async t => {
+  t.strictSame(await failures(bad(MemoryBroker)), [])
+})
+
+t.test('one that breaks it does not', async t => {
+  for (const [what, make] of Object.entries(BAD)) {
+    const failed = await failures(make)
+    t.not(failed.length, 0, what)
+  }
+})
