@@ -73,8 +73,12 @@ export class Recovery {
     this.#heldLength = this.#sent = 0
     const result = await this.#read()
     if (this.#ended) return false
-    if (result === 'failed') return this.#lose('store-error')
-    if (result.kind === 'lost') return this.#lose(result.reason)
+    // Delivery must not go on before the place where the client stands: it would get again what it has.
+    if (result === 'failed') return this.#isAhead || this.#lose('store-error')
+    if (result.kind === 'lost') {
+      await this.#channel.reach(result.head)
+      return !this.#ended && this.#lose(result.reason)
+    }
     if (!this.#enter({ kind: 'recovered', from: this.#at.offset, to: result.head.offset })) return false
     for (const entry of result.entries) this.#send(entry)
     return !(result.complete && this.#join())
@@ -93,6 +97,12 @@ export class Recovery {
   get #ended(): boolean {
     const { state, connection } = this.#subscription
     return !connection.open || state === 'ended'
+  }
+
+  /** Whether the client has more than has been delivered here; or says so, which only the log can tell. */
+  get #isAhead(): boolean {
+    const head = this.#channel.head!
+    return this.#at.epoch === head.epoch && this.#at.offset > head.offset
   }
 
   #enter(outcome: Outcome): boolean {

@@ -96,3 +96,34 @@ t.test('whatever goes wrong, nothing is lost in silence', async t => {
     await net.close()
   }
 })
+
+t.test('who comes to a node that is behind is sent nothing again, whatever the store answers', async t => {
+  for (const [why, keeps] of [
+    ['store-error', log],
+    ['trimmed', { ...log, entries: 2 }]
+  ] as const) {
+    const setup = (sockets: any) => void sockets.serve(room, { ...rules, log: keeps })
+    const world = await roomWorld({ nodes: 2, busMs: [3_000, 3_000], setup })
+    const [ada, bob] = ['ada', 'bob'].map(id => world.client({ profile: { id }, socket }))
+    for (const client of [ada!, bob!]) client.socket.join('room-:n', { n: '1' })
+    const say = (n: number) => world.node(0).broadcast('room-1', { cmd: 'said', param: { n } })
+    await world.settle()
+    for (let n = 1; n <= 4; n++) say(n)
+    await world.settle()
+    t.strictSame(ada!.params('room-1').length, 4)
+    t.strictSame(bob!.params('room-1'), [], 'the other node is behind')
+    ada!.offline()
+    if (why === 'trimmed') for (let n = 5; n <= 9; n++) say(n)
+    else world.node(1).failNext('read', { times: 2 })
+    await world.settle()
+    world.node(0).kill()
+    ada!.online()
+    await world.advance(20_000)
+    const outcome =
+      why === 'trimmed' ? { kind: 'gap', from: 4, to: 9, reason: why } : { kind: 'recovered', from: 4, to: 4 }
+    t.match(ada!.outcomes('room-1').at(-1), outcome, why)
+    t.equal(ada!.params('room-1').length, 4, why)
+    await world.expectNoLoss()
+    await world.close()
+  }
+})
