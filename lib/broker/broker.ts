@@ -51,7 +51,10 @@ export interface CommandRecord {
   /** The fencing number under which the node holds the session. */
   readonly fence: number
   readonly id: number
-  /** Progress as it is once this command is consumed. */
+  /**
+   * Progress as it is once this command is consumed. Its holes may name commands whose commits are under way, or were thought
+   * to have failed: `holesOf` leaves out those that have been stored meanwhile.
+   */
   readonly progress: Progress
   /** JSON text of the handler's reply; empty where it has none. */
   readonly reply: string
@@ -179,6 +182,15 @@ export const RESULT_AGE_MS = 300_000
 export const RESULT_IDS = 10_000
 /** Or once the newer results of its session have so many characters. */
 export const RESULT_CHARACTERS = 4_194_304
+
+/**
+ * The holes of a session once a command's progress is recorded. What is no hole is none again: it was stored, or refused for good, whatever whoever
+ * sends the command knew of it.
+ */
+export function holesOf(progress: Progress, before: Progress): readonly number[] {
+  const { highest, holes } = before
+  return progress.holes.filter(id => id > highest || holes.includes(id))
+}
 
 /** Of the last publication of a commit; null where it stored none. */
 export function positionOf(committed: Committed): Position | null {

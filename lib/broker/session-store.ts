@@ -1,6 +1,6 @@
 import type { Position } from '../protocol/position.ts'
 import type { CommandRecord, Committed, KeptResult, SessionRecord } from './broker.ts'
-import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from './broker.ts'
+import { holesOf, RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from './broker.ts'
 
 interface Result extends KeptResult {
   readonly at: number
@@ -76,8 +76,8 @@ export class SessionStore {
   record({ session: key, fence, id, progress, reply }: CommandRecord, position: Position | null, now: number): void {
     const session = this.#sessions.get(key) ?? newSession()
     session.fence = Math.max(session.fence, fence)
+    session.holes = holesOf(progress, session)
     session.highest = progress.highest
-    session.holes = progress.holes
     session.usedAt = now
     session.results.set(id, { reply, position, at: now })
     session.characters += reply.length

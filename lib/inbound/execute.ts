@@ -170,7 +170,7 @@ function store(run: Run, effects: readonly Effect[], reply: string): Awaitable<R
   const command =
     id === undefined
       ? null
-      : { session: session.key, fence: session.fence, id, progress: session.sequence.progress, reply }
+      : { session: session.key, fence: session.fence, id, progress: session.sequence.after(id), reply }
   const { publisher, observer } = dispatcher.parts
   const answer = (committed: Committed & { kind: 'stored' | 'earlier' }): Result => {
     if (committed.kind === 'stored') {

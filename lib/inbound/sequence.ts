@@ -34,8 +34,8 @@ export class Sequence {
 
   constructor({ highest, holes }: Progress = { highest: 0, holes: [] }) {
     this.#highest = highest
-    // Which channel it was for is not known any more: it blocks none.
-    for (const id of holes) this.#open.set(id, { channel: '', state: 'waiting', maybeStored: false })
+    // Which channel it was for is not known any more: it blocks none. And its commit may have been thought to have failed.
+    for (const id of holes) this.#open.set(id, { channel: '', state: 'waiting', maybeStored: true })
   }
 
   take(id: number, channel: string): Turn {
@@ -128,10 +128,12 @@ export class Sequence {
     else this.#open.delete(id)
   }
 
-  get progress(): Progress {
-    if (this.#open.size === 0 && this.#lone?.state !== 'running') return { highest: this.#highest, holes: [] }
+  /** As it is once that id is consumed. Of what is on its way to the store before it nobody knows yet: those are holes. */
+  after(id: number): Progress {
+    const highest = this.#highest
+    if (this.#open.size === 0 && (this.#lone === null || id === highest)) return { highest, holes: [] }
     this.#gather()
-    const holes = [...this.#open].filter(([, { state }]) => state !== 'stored').map(([id]) => id)
-    return { highest: this.#highest, holes: holes.sort((a, b) => a - b) }
+    const holes = [...this.#open.keys()].filter(other => other !== id)
+    return { highest, holes: holes.sort((a, b) => a - b) }
   }
 }

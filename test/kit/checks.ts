@@ -68,8 +68,8 @@ class WitnessCheck {
   readonly #at = new Map<string, Position | null>()
   /** Gaps of joins, which are told once more as such. */
   readonly #told = new Map<string, string>()
-  /** Tags that it was given already. */
-  readonly #seen = new Set<string>()
+  /** Tags that it was given already, by channel. */
+  readonly #seen = new Map<string, Set<string>>()
 
   constructor(witness: Witness, parts: CheckParts, complain: Complain) {
     this.#witness = witness
@@ -82,10 +82,15 @@ class WitnessCheck {
       if (heard.kind === 'joined') this.#joined(heard)
       else if (heard.kind === 'gap') this.#gap(heard)
       else if (heard.kind === 'message') this.#message(heard)
-      // Whoever left has given its place up.
-      else if (heard.kind === 'left') this.#at.delete(heard.channel)
+      else if (heard.kind === 'left') this.#left(heard.channel)
     }
     await this.#end()
+  }
+
+  /** Whoever left has given its place up: a node that is behind may begin with what it had. */
+  #left(channel: string): void {
+    this.#at.delete(channel)
+    this.#seen.delete(channel)
   }
 
   #joined(heard: Heard & { readonly kind: 'joined' }): void {
@@ -151,8 +156,9 @@ class WitnessCheck {
       return
     }
     const { channel } = stored
-    if (this.#seen.has(tag)) this.#complain(`${channel}: ${offset} ${tag} came twice`, heard)
-    this.#seen.add(tag)
+    const seen = this.#seen.get(channel) ?? new Set()
+    if (seen.has(tag)) this.#complain(`${channel}: ${offset} ${tag} came twice`, heard)
+    this.#seen.set(channel, seen.add(tag))
     this.#compare(heard, stored)
     if (this.#isSurelyExcepted(stored)) this.#complain(`${channel}: ${offset} was not for it`, heard)
     const before = this.#at.get(channel)

@@ -257,6 +257,17 @@ const results: Tests = {
     assert.equal((await broker.heads(['a']))[0]!.offset, 2)
   },
 
+  'a hole that was committed is none any more, also once its result is gone': async bench => {
+    const broker = await bench.broker()
+    await broker.commit({ publications: [publication('a', 1)], command: command('s', 1) })
+    await broker.commit({ publications: [], command: command('s', 2, { holes: [1] }) })
+    assert.deepEqual(await broker.openSession('s', 0), { fence: 0, highest: 2, holes: [] })
+    await bench.fixture.advance(RESULT_AGE_MS + 1)
+    await broker.commit({ publications: [], command: command('t', 1) })
+    const again = await broker.commit({ publications: [publication('a', 2)], command: command('s', 1) })
+    assert.equal(again.kind, 'expired')
+    assert.equal((await broker.heads(['a']))[0]!.offset, 1)
+  },
   'a result is kept until it is five minutes old, and its id is never stored again': async bench => {
     const broker = await bench.broker()
     await stored(broker, [publication('a', 1)], command('s', 1, { reply: '1' }))

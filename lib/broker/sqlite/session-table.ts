@@ -1,5 +1,6 @@
 import type { Position } from '../../protocol/position.ts'
 import type { CommandRecord, KeptResult, SessionRecord } from '../broker.ts'
+import { holesOf } from '../broker.ts'
 import { forgetFirst } from './cache.ts'
 import type { Database } from './driver.ts'
 import type { CommitAnswer } from './request.ts'
@@ -117,8 +118,8 @@ export class SessionTable {
     const { session: key, fence, progress } = command
     const session = this.#session(key) ?? this.#insert(key)
     session.fence = Math.max(session.fence, fence)
+    session.holes = holesOf(progress, session)
     session.highest = progress.highest
-    session.holes = progress.holes
     session.used = Math.floor(now / MINUTE_MS)
     this.#results.add(session, command, position, now)
     this.#changed.set(key, session)
