@@ -291,7 +291,7 @@ export const SABOTAGES: readonly Sabotage[] = [
         file: 'lib/broker/sqlite/session-table.ts',
         search:
           "if (result !== null) return { kind: 'earlier', result } return session.holes.includes(id) ? null : { kind: 'expired' }",
-        replace: 'if (result !== null) this.#sql.prune.run(session.id, id); return null'
+        replace: 'void result; return null'
       }
     ]
   },
@@ -373,7 +373,7 @@ export const SABOTAGES: readonly Sabotage[] = [
       },
       {
         file: 'lib/broker/sqlite/result-table.ts',
-        search: 'this.#sql.add.run(session.id, id, at, reply.length, session.written, epoch, offset, tag, reply)',
+        search: 'this.#sql.add.run(seq, session.id, id, at, reply.length, epoch, offset, tag, reply)',
         replace: 'void [epoch, offset, tag]'
       }
     ]

@@ -788,6 +788,17 @@ t.test('of very many requests each thousand is a group of its own, in its order'
   t.equal((await Promise.all(last)).at(-1)!.offset, 2_500, 'the close lets all of them through')
 })
 
+t.test('however many results a file holds, each is found after it was opened again', async t => {
+  const rig = new Rig(t)
+  const broker = await rig.broker({ worker: true }, { start: data => portThread(data, rig.faulty.load) })
+  const ids = Array.from({ length: 2_100 }, (_, i) => i + 1)
+  await Promise.all(ids.map(id => broker.commit({ publications: [], command: command('s', id, `${id}`) })))
+  await broker.close()
+  const again = await rig.broker()
+  for (const id of [1, 1_000, 1_001, 2_000, 2_100]) t.match(await again.result('s', id), { reply: `${id}` })
+  t.equal(await again.result('s', 2_101), null)
+})
+
 t.test('after the close nothing is answered, and it may be closed again', async t => {
   const rig = new Rig(t)
   const broker = await rig.broker({ worker: true }, { start: data => portThread(data, rig.faulty.load) })

@@ -44,7 +44,7 @@ interface Totals {
 const PURGED = 256
 
 /** Rows that are read at once when a file is opened. */
-const PAGE = 10_000
+const PAGE = 1_000
 
 /** The results of commands that a resend may still ask for. What writes belongs into a transaction. */
 export class ResultTable {
