@@ -67,12 +67,13 @@ export class ResultTable {
   }
 
   #read(): void {
-    for (let seq = 0; ; ) {
-      const rows = this.#sql.page.all(seq, PAGE) as IndexRow[]
+    let rows: IndexRow[]
+    let last = 0
+    do {
+      rows = this.#sql.page.all(last, PAGE) as IndexRow[]
       for (const { session, ...mark } of rows) this.#index.add(session, mark)
-      if (rows.length < PAGE) return
-      seq = rows.at(-1)!.seq
-    }
+      last = rows.at(-1)?.seq ?? last
+    } while (rows.length === PAGE)
   }
 
   find(session: Session, id: number): KeptResult | null {
