@@ -1,10 +1,15 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
+import { WebSocketServer } from 'ws'
 import { analyse } from '../checker/analysis/analyse.ts'
 import { applyPatch } from '../checker/patch.ts'
 import { isIntact, padding, payload } from '../checker/payload.ts'
 import { clientsOf, readPlan } from '../checker/plan.ts'
+import type { RawEvents } from '../checker/raw-client.ts'
+import { RawClient } from '../checker/raw-client.ts'
 import { RawOutbox } from '../checker/raw-outbox.ts'
 import { Recorder } from '../checker/recorder.ts'
 import type { Boot, Item, Rule } from '../checker/records.ts'
@@ -195,6 +200,41 @@ t.test('the raw client resends, voids and settles by the protocol', async t => {
   outbox.linkLost()
   outbox.begin()
   t.strictSame(ends, ['unknown'], 'what was sent and not answered')
+})
+
+t.test('the raw client that asks again as a member expects to be told where it stands', async t => {
+  const place = (offset: number) => ({ epoch: 'e', offset, tag: `t${offset}` })
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0 })
+  await once(server, 'listening')
+  const given: unknown[] = []
+  const enough = new Promise<void>(resolve => {
+    const events = new Proxy({} as RawEvents, {
+      get: (_, event) => (_channel: string, _param: object, position: unknown) => {
+        if (event === 'joined' && given.push(position) === 3) resolve()
+      }
+    })
+    server.on('connection', ws => {
+      const tell = (frame: object) => ws.send(JSON.stringify(frame))
+      const joined = (ref: number, kind: string, offset: number) => {
+        const outcome = { kind, ...(kind === 'recovered' ? { from: offset, to: offset } : {}) }
+        tell({ channel: 'a', cmd: '$joined', ref, param: { by: 'client', position: place(offset), outcome } })
+      }
+      tell({ cmd: '$welcome', param: { session: 's', resumed: false, heartbeatMs: 60_000 } })
+      joined(1, 'fresh', 0)
+      tell({ channel: 'a', cmd: 'said', param: {}, offset: 1, tag: 't1' })
+      joined(2, 'recovered', 1)
+      joined(3, 'recovered', 1)
+    })
+    const { port } = server.address() as AddressInfo
+    const url = `ws://127.0.0.1:${port}`
+    const client = new RawClient({ url, headers: {}, localAddress: '127.0.0.1', early: false, random: () => 0, events })
+    for (let i = 0; i < 3; i++) client.want('a')
+    t.teardown(() => client.end())
+  })
+  await enough
+  t.strictSame(given, [null, ['e', 1, 't1'], ['e', 1, 't1']])
+  for (const ws of server.clients) ws.terminate()
+  server.close()
 })
 
 t.test('a patch stands in its source exactly once, and fails loudly where it does not', async t => {

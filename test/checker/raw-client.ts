@@ -230,7 +230,9 @@ export class RawClient implements RawLink {
   #joined(channel: string, { ref, param }: Frame): void {
     const asked = ref === undefined ? undefined : this.#asked.get(ref)
     if (ref !== undefined) this.#asked.delete(ref)
-    const given = asked === undefined ? (this.#offered.get(channel) ?? null) : asked.given
+    // A member that asks again is told where it stands, whatever it gave while it was none.
+    const stands = this.joined.has(channel) ? (this.places.get(channel) ?? null) : undefined
+    const given = stands ?? (asked === undefined ? (this.#offered.get(channel) ?? null) : asked.given)
     this.#offered.delete(channel)
     this.joined.add(channel)
     const place = placeOf(param.position)
