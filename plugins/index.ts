@@ -19,6 +19,7 @@ export type {
   Receiver,
   SessionRecord
 } from '../lib/broker/broker.ts'
+export { holesOf } from '../lib/broker/broker.ts'
 export type { MemoryOptions } from '../lib/broker/memory.ts'
 export { MEMORY_DEFAULTS, memory } from '../lib/broker/memory.ts'
 export type { SqliteOptions } from '../lib/broker/sqlite.ts'

@@ -91,13 +91,8 @@ async function delivery(...args) {
  */
 async function sabotages() {
   const black = ['drop-one-in-a-thousand', 'excluded-still-told', 'resend-run-again']
-  const simulated =
-    `drop-one-in-a-thousand,swap,repeat,alter,ack-before-the-store,ack-of-a-failed-store,no-gap,tag-ignored,epoch-kept-after-a-wipe,
-    idempotency-without-user,flush-after-a-revoke,revoke-misses-a-member,merge-without-adjacency,excluded-still-told,skip-left-out,
-    history-without-membership,resend-run-again,retryable-nack-consumes-the-id,replay-page-cut,trim-marker-ignored,result-not-stored,presence-kept,
-    wrong-class,head-claimed,adjacency-ignored`.replace(/\s/g, '')
   const codes = await Promise.all([
-    checked('check:simulation', '--nets', '0', '--sabotage', simulated),
+    checked('check:simulation', '--nets', '0', '--sabotage', 'quick'),
     ...black.map(name =>
       checked('check:delivery', '--seconds', '10', '--clients', '80', '--sabotage', name, '--expect-caught')
     )

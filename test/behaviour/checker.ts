@@ -238,9 +238,9 @@ t.test('the raw client that asks again as a member expects to be told where it s
 })
 
 t.test('a patch stands in its source exactly once, and fails loudly where it does not', async t => {
-  for (const { name, finds, simulated = true } of SABOTAGES) {
+  for (const { name, finds, simulated } of SABOTAGES) {
     t.ok(finds.every(isRule), `${name}: its rules are rules`)
-    t.ok(finds.length > 0 || simulated, `${name}: one of the checks finds it`)
+    t.ok(finds.length > 0 || simulated !== 'never', `${name}: one of the checks finds it`)
   }
   for (const { name, patches } of SABOTAGES) {
     for (const patch of patches) {

@@ -15,8 +15,8 @@ export interface Sabotage {
   readonly patches: readonly Patch[]
   /** The rules by which the black box may find it; any of them will do. Of none: what it breaks does not show there. */
   readonly finds: readonly string[]
-  /** Whether a simulation finds it. Default true. */
-  readonly simulated?: boolean
+  /** How soon a simulation finds it, if at all: within a few hundred stories, unless it says otherwise. */
+  readonly simulated?: 'slowly' | 'never'
   /** Brokers with which it makes a difference. Default: both. */
   readonly brokers?: ReadonlyArray<'memory' | 'sqlite'>
 }

@@ -58,7 +58,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'heartbeat-without-lateness-guard',
-    simulated: false,
+    simulated: 'never',
     about: 'after a stall of the server, longer than an interval, all clients are taken for silent',
     finds: ['sent-away'],
     patches: [
@@ -217,7 +217,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'fence-ignored',
-    simulated: false,
+    simulated: 'never',
     about: 'a later dial does not take the session away from the one before, nor does the store',
     finds: ['double-store', 'answer-changed', 'publisher-order', 'presence', 'leftovers', 'unsettled'],
     patches: [
@@ -304,6 +304,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'later-ids-run',
+    simulated: 'slowly',
     about: 'after a command that was refused for the moment later ones of its channel run',
     finds: ['publisher-order'],
     brokers: ['sqlite'],
@@ -329,6 +330,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'head-before-the-entry',
+    simulated: 'slowly',
     about: 'who joins is told the head, and then once more what leads to it',
     finds: ['duplicate'],
     patches: [
@@ -405,7 +407,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'commit-after-the-ack',
-    simulated: false,
+    simulated: 'never',
     about: 'a group of commands is acknowledged before the disk has it',
     finds: ['lost-ack', 'false-gap', 'inconsistent-offset', 'double-store'],
     brokers: ['sqlite'],
@@ -419,7 +421,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'heads-not-rolled-back',
-    simulated: false,
+    simulated: 'never',
     about: 'after a failed transaction the logs go on behind what was not stored',
     finds: ['silent-hole', 'inconsistent-offset', 'false-gap', 'late', 'not-converged', 'lost-ack'],
     brokers: ['sqlite'],
@@ -494,6 +496,7 @@ export const SABOTAGES: readonly Sabotage[] = [
   },
   {
     name: 'revocation-overtaken',
+    simulated: 'slowly',
     about: 'access that was taken back while it was being decided is given all the same',
     finds: [],
     patches: [

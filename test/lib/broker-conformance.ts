@@ -14,7 +14,7 @@ import type {
 } from '../../lib/broker/broker.ts'
 import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
 import type { Position } from '../../lib/protocol/position.ts'
-import { silent, testClock } from '../fixtures/broker.ts'
+import { memoryFixture } from '../fixtures/broker.ts'
 import { brokerConformance } from '../kit/conformance.ts'
 
 type Make = (context: BrokerContext, store: MemoryStore) => Broker
@@ -197,17 +197,7 @@ async function failures(make: Make): Promise<string[]> {
   const runner = {
     test: (title: string, run: () => Promise<void>) => void running.push(run().catch(() => void failed.push(title)))
   }
-  brokerConformance(runner, 'broker', () => {
-    const store = new MemoryStore()
-    const { clock, advance } = testClock()
-    return {
-      durable: true,
-      cluster: true,
-      advance,
-      open: (onControl = () => {}) => make({ clock, logger: silent, onControl }, store),
-      end: () => {}
-    }
-  })
+  brokerConformance(runner, 'broker', () => memoryFixture(make))
   await Promise.all(running)
   return failed
 }

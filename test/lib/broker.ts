@@ -1,23 +1,13 @@
 import t from 'tap'
 import type { CommandRecord, Committed } from '../../lib/broker/broker.ts'
 import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../../lib/broker/broker.ts'
-import { MemoryBroker, type MemoryOptions, MemoryStore, memory } from '../../lib/broker/memory.ts'
+import { MemoryBroker, type MemoryOptions, memory } from '../../lib/broker/memory.ts'
 import { openSqlite, type SqliteParts } from '../../lib/broker/sqlite.ts'
 import type { Position } from '../../lib/protocol/position.ts'
-import { FaultyDriver, openFixtureFile, portThread, silent, testClock } from '../fixtures/broker.ts'
+import { FaultyDriver, memoryFixture, openFixtureFile, portThread, silent, testClock } from '../fixtures/broker.ts'
 import { type BrokerFixture, brokerConformance } from '../kit/conformance.ts'
 
-brokerConformance(t, 'memory', (): BrokerFixture => {
-  const store = new MemoryStore()
-  const { clock, advance } = testClock()
-  return {
-    durable: true,
-    cluster: true,
-    advance,
-    open: (onControl = () => {}) => new MemoryBroker({ clock, logger: silent, onControl }, store),
-    end: () => {}
-  }
-})
+brokerConformance(t, 'memory', () => memoryFixture((context, store) => new MemoryBroker(context, store)))
 
 const parts: Record<string, (faulty: FaultyDriver) => SqliteParts & { worker: boolean }> = {
   'sqlite in this thread': ({ load }) => ({ worker: false, load }),
