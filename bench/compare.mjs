@@ -45,7 +45,7 @@ console.log(
     .join(', ')}`
 )
 
-async function scenario(name, { about, load: options, peers, key, better, goals, most, env }) {
+async function scenario(name, { about, load: options, peers, key, better, goals, most, env, warm = 0 }) {
   const runs = {
     ours: [],
     ...Object.fromEntries(peers.map(peer => [`${peer}${peer === 'ours' ? ' without' : ''}`, []]))
@@ -53,7 +53,7 @@ async function scenario(name, { about, load: options, peers, key, better, goals,
   const names = Object.keys(runs)
   for (let round = 0; round < rounds; round++) {
     for (const who of round % 2 === 0 ? names : [...names].reverse()) {
-      runs[who].push(await measure(who.split(' ')[0], options, who === 'ours' ? env : {}))
+      runs[who].push(await measure(who.split(' ')[0], options, who === 'ours' ? env : {}, warm))
     }
   }
   console.log(`${name}: ${about}`)
@@ -83,12 +83,14 @@ function verdict(reached) {
   return reached ? 'reached' : 'NOT reached'
 }
 
-async function measure(name, options, env) {
+async function measure(name, options, env, warm) {
   const server = await start(name, { env, pin: pins[0] })
   try {
     const msg = MESSAGES[name]?.[options.mode]
     const { port, pid } = server
-    return await load({ ...options, ...DIALS[name], ...(msg === undefined ? {} : { msg }), port, pid }, pins[1])
+    const all = { ...options, ...DIALS[name], ...(msg === undefined ? {} : { msg }), port, pid }
+    for (let i = 0; i < warm; i++) await load(all, pins[1])
+    return await load(all, pins[1])
   } finally {
     if (name === 'ours' && !told) console.log(server.said)
     told ||= name === 'ours'

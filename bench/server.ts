@@ -23,7 +23,7 @@ const parts = {
 }
 
 const app = fastify()
-await app.register(channels, { limits, origin: 'any', broker: brokerOf(BROKER), checkEvents: false })
+await app.register(channels, { limits, origin: 'any', broker: brokerOf(BROKER) })
 
 for (const definition of [defineChannel('bench', parts), defineChannel('own-:n', parts)]) {
   app.sockets.serve(definition, {

@@ -1,4 +1,5 @@
 import type { Channels } from './channel/registry.ts'
+import type { AccessRequest } from './channel/rules.ts'
 import type { Connections } from './connection/registry.ts'
 import type { Rendezvous } from './connection/rendezvous.ts'
 import type { Revocations } from './connection/revocations.ts'
@@ -40,6 +41,30 @@ export interface OpenRequest {
   readonly userChannel: boolean | undefined
 }
 
+/** What an access rule is told of an upgrade. */
+class RouteAccess implements AccessRequest {
+  readonly channel: string
+  readonly params: AccessRequest['params']
+  readonly profile: AccessRequest['profile']
+  readonly via = 'route'
+  readonly connection = null
+  readonly ip: string
+  readonly #rendezvous: Rendezvous
+
+  constructor(rendezvous: Rendezvous, channel: string, params: AccessRequest['params']) {
+    this.channel = channel
+    this.params = params
+    this.profile = rendezvous.profile
+    this.ip = rendezvous.ip
+    this.#rendezvous = rendezvous
+  }
+
+  /** Most rules never ask for it. */
+  get signal(): AbortSignal {
+    return this.#rendezvous.signal
+  }
+}
+
 /** Whether a request may become a connection: all that may still be an ordinary HTTP answer. */
 export class Admission {
   readonly #parts: AdmissionParts
@@ -61,7 +86,7 @@ export class Admission {
    */
   async assertAccess(rendezvous: Rendezvous, channel: string, asked = 0): Promise<void> {
     const { channels, revocations } = this.#parts
-    const { profile, ip, signal, ticket } = rendezvous
+    const { ticket } = rendezvous
     const resolved = channels.resolve(channel)
     const access = resolved?.definition.rules.access
     if (this.#isRevoked(rendezvous, null) || asked === MAX_ASKED) throw forbidden()
@@ -70,8 +95,7 @@ export class Admission {
       return
     }
     if (ticket !== null) revocations.renew(ticket)
-    const { params } = resolved
-    const allowed = await access({ channel, params, profile, via: 'route', connection: null, ip, signal })
+    const allowed = await access(new RouteAccess(rendezvous, channel, resolved.params))
     if (allowed !== true) throw forbidden()
   }
 

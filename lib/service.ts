@@ -8,7 +8,7 @@ import { Channels } from './channel/registry.ts'
 import { Revoker } from './channel/revoker.ts'
 import type { ChannelRules } from './channel/rules.ts'
 import { closeAs } from './connection/close.ts'
-import type { CloseEvent } from './connection/connection.ts'
+import type { CloseEvent, ConnectionHost } from './connection/connection.ts'
 import { Connection } from './connection/connection.ts'
 import { dismissAll } from './connection/farewell.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
@@ -56,6 +56,8 @@ export interface ServiceParts {
   readonly pendingHandshakes: () => number
 }
 
+const NO_METADATA = Object.freeze({})
+
 /** One node's service: its connections and channels, and how they begin and end. */
 export class Service {
   readonly parts: ServiceParts
@@ -71,6 +73,7 @@ export class Service {
   readonly #admission: Admission
   readonly #dispatcher: Dispatcher
   readonly #heartbeat: Heartbeat
+  readonly #host: ConnectionHost
   readonly #startedAt: number
   /** Of connections that take no more part, whether or not their links are gone. */
   readonly #past = new Traffic()
@@ -100,6 +103,21 @@ export class Service {
     this.revoker = new Revoker(this)
     this.#heartbeat = new Heartbeat(clock, times.heartbeatMs, connection => this.#abandon(connection, 'silent'))
     this.#startedAt = clock.monotonic()
+    this.#host = {
+      clock,
+      turn: this.turn,
+      outboxBytes: limits.outboxBytes,
+      messageBytes: limits.messageBytes,
+      closeGraceMs: times.closeGraceMs,
+      events: {
+        text: (from, text) => this.#dispatcher.text(from, text),
+        control: from => this.#dispatcher.control(from),
+        slow: from => this.#abandon(from, 'slow'),
+        violated: (_from, name) => refusals.count(name),
+        detached: from => this.#detached(from),
+        closed: (from, event) => this.#closed(from, event)
+      }
+    }
   }
 
   /** @throws FST_CHANNELS_NOT_READY */
@@ -176,33 +194,19 @@ export class Service {
     { channel, metadata }: OpenRequest,
     { session, resumed }: OpenedSession
   ): Connection {
-    const { clock, limits, times, refusals } = this.parts
-    const id = Buffer.from(clock.randomBytes(16)).toString('base64url')
-    const connection = new Connection({
+    const id = Buffer.from(this.parts.clock.randomBytes(16)).toString('base64url')
+    const connection = new Connection(this.#host, {
       id,
       transport,
-      clock,
       session: session.id,
       resumed,
       cameWith: rendezvous.resume,
       kind: rendezvous.kind,
       profile: rendezvous.profile,
-      metadata: Object.freeze({ ...metadata }),
+      metadata: Object.keys(metadata).length === 0 ? NO_METADATA : Object.freeze({ ...metadata }),
       ip: rendezvous.ip,
       route: channel,
-      logger: rendezvous.logger.child({ connectionId: id }),
-      turn: this.turn,
-      outboxBytes: limits.outboxBytes,
-      messageBytes: limits.messageBytes,
-      closeGraceMs: times.closeGraceMs,
-      events: {
-        text: (from, text) => this.#dispatcher.text(from, text),
-        control: from => this.#dispatcher.control(from),
-        slow: from => this.#abandon(from, 'slow'),
-        violated: (_from, name) => refusals.count(name),
-        detached: from => this.#detached(from),
-        closed: (from, event) => this.#closed(from, event)
-      }
+      logger: rendezvous.logger.child({ connectionId: id })
     })
     this.connections.add(connection)
     this.#heartbeat.add(connection)
@@ -212,7 +216,7 @@ export class Service {
   /** Unless a hook has joined it already: a second membership would hide the first, which nobody would ever end. */
   #enter(connection: Connection, name: string, by: JoinedBy, ticket: Ticket): Awaitable<void> {
     const { memberships, cameWith, profile } = connection
-    if (memberships.has(name)) return
+    if (memberships.get(name) !== undefined) return
     const since = cameWith?.positionOrLimit(name) ?? null
     const subscription = this.channels.expect(connection, name, by)
     subscription.overtaken = profile !== null && this.revocations.has(ticket, profile.id, name)

@@ -142,7 +142,13 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     errorHandler: terminate
   })
   app.addHook('onRoute', route => routes.after(route))
-  app.websocketServer.on('connection', (_ws, request) => guard.release(request))
+  app.websocketServer.on('connection', (ws, request) => {
+    guard.release(request)
+    if (!routes.isOurs(request)) return
+    // The service knows its own and says goodbye to them: ws's list of all would be a second one.
+    app.websocketServer.clients.delete(ws)
+    ws.removeAllListeners('close')
+  })
   app.addHook('onReady', async () => service.ready())
   if (options.clientPath !== undefined) await serveClient(app, options.clientPath)
 }

@@ -73,7 +73,7 @@ export class Channels {
   /** Notes that a connection is on its way into a channel. */
   expect(connection: Connection, name: string, by: JoinedBy): Subscription {
     const subscription = new Subscription(name, connection, by)
-    connection.memberships.set(name, subscription)
+    connection.memberships.add(subscription)
     return subscription
   }
 
@@ -97,7 +97,7 @@ export class Channels {
   /** The whole of a join that nobody has to decide: in the subscription's turn, and `onJoin` after it. */
   join(subscription: Subscription, since: Since): Awaitable<void> {
     let entered: Awaitable<void>
-    subscription.lane.run(() => {
+    subscription.run(() => {
       entered = this.#enterOrClose(subscription, since)
       return chain(entered, () => this.greet(subscription))
     })
@@ -229,12 +229,13 @@ export class Channels {
   #tell(subscription: Subscription, outcome: Outcome, head: Position | null, ref: number | undefined): void {
     const channel = subscription.channel!
     if (subscription.connection.kind === 'plain') return
-    const presence = channel.tellsPresence ? { presence: channel.presence.state() } : {}
-    const position = head === null ? {} : { position: head }
-    const at = { channel: channel.name, ...(ref === undefined ? {} : { ref }) }
-    const param = { by: subscription.by, ...position, outcome }
+    const { by } = subscription
+    const at = ref === undefined ? { channel: channel.name } : { channel: channel.name, ref }
+    const param = head === null ? { by, outcome } : { by, position: head, outcome }
+    const bare = systemFrame('$joined', param, at)
+    if (!channel.tellsPresence) this.reply(subscription, bare, bare)
     // Who is there is not for somebody who has to leave before it was told.
-    this.reply(subscription, systemFrame('$joined', { ...param, ...presence }, at), systemFrame('$joined', param, at))
+    else this.reply(subscription, systemFrame('$joined', { ...param, presence: channel.presence.state() }, at), bare)
   }
 
   #forgetIdle(channel: Channel): void {
@@ -272,7 +273,7 @@ export class Channels {
   }
 
   leaveAll(connection: Connection): void {
-    for (const membership of [...connection.memberships.values()]) this.leave(membership as Subscription, 'closed')
+    for (const membership of connection.memberships.all()) this.leave(membership as Subscription, 'closed')
   }
 
   /**

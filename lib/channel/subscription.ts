@@ -1,17 +1,19 @@
-import type { Connection, Membership } from '../connection/connection.ts'
+import type { Connection } from '../connection/connection.ts'
 import { Lane } from '../connection/lane.ts'
+import type { Membership } from '../connection/memberships.ts'
 import type { JoinedBy } from '../protocol/system.ts'
 import type { Channel } from './channel.ts'
 
 const ENDED = 'The membership has ended.'
 
-/** One connection's membership of one channel, from the first asking to the end. */
-export class Subscription implements Membership {
+/**
+ * One connection's membership of one channel, from the first asking to the end. What the connection does on this channel
+ * happens in its lane, one after another: the join, then its commands.
+ */
+export class Subscription extends Lane implements Membership {
   readonly name: string
   readonly connection: Connection
   by: JoinedBy
-  /** What this connection does on this channel happens one after another: the join, then its commands. */
-  readonly lane = new Lane()
   /** Set while joined. */
   channel: Channel | null = null
   /** Whether it was the first of its user in the channel when it joined. */
@@ -28,6 +30,7 @@ export class Subscription implements Membership {
   #aborter: AbortController | null = null
 
   constructor(name: string, connection: Connection, by: JoinedBy) {
+    super()
     this.name = name
     this.connection = connection
     this.by = by

@@ -1,74 +1,31 @@
 import type { Logger } from '../log.ts'
 import { loggable } from '../log.ts'
-import type { Clock, Timer } from '../protocol/clock.ts'
+import type { Timer } from '../protocol/clock.ts'
 import type { CloseName } from '../protocol/close-code.ts'
 import { closeCode, comesBack } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
 import type { RegisteredProfile } from '../register.ts'
 import { Traffic } from '../stats.ts'
-import type { CloseEvent } from './close.ts'
 import { assertClose } from './close.ts'
 import { encodeText } from './frame.ts'
+import type { Pulse } from './heartbeat.ts'
+import { Memberships } from './memberships.ts'
 import type { Origin } from './outbox.ts'
 import { Outbox } from './outbox.ts'
+import type { ConnectionHost, ConnectionKind, ConnectionParts } from './parts.ts'
 import type { OutgoingMessage } from './publication.ts'
 import { encodeMessage } from './publication.ts'
 import type { Resume } from './resume.ts'
 import type { Receiver, Transport } from './transport.ts'
-import type { Turn } from './turn.ts'
 
 const MAX_PAGE_BYTES = 65_536
 
 export type { CloseEvent } from './close.ts'
-
-/** What the channel layer keeps of a membership. */
-export interface Membership {
-  readonly name: string
-  /** `joining` while it is being decided. */
-  readonly state: 'joining' | 'joined' | 'ended'
-}
-
-/** Everything a connection is made of. */
-export interface ConnectionParts {
-  readonly id: string
-  readonly session: string
-  readonly resumed: boolean
-  /** What its client came back with; null where it is new. */
-  readonly cameWith: Resume | null
-  readonly transport: Transport
-  /** Whether the client speaks the whole protocol, or is a plain one that knows no subprotocol. */
-  readonly kind: ConnectionKind
-  readonly profile: RegisteredProfile | null
-  readonly metadata: Readonly<Record<string, unknown>>
-  readonly ip: string
-  readonly route: string
-  readonly logger: Logger
-  readonly clock: Clock
-  readonly turn: Turn
-  readonly outboxBytes: number
-  readonly messageBytes: number
-  readonly closeGraceMs: number
-  /** What the layers above do with input, and at the end. */
-  readonly events: ConnectionEvents
-}
-
-export type ConnectionKind = 'channels.v1' | 'plain'
-
-export interface ConnectionEvents {
-  text(connection: Connection, text: string): void
-  control(connection: Connection): void
-  slow(connection: Connection): void
-  /** The connection is closing with the code of that name, because the peer broke a rule of the transport. */
-  violated(connection: Connection, name: CloseName): void
-  /** The connection takes no more part in anything; its link may still be closing. Comes once, before `closed`. */
-  detached(connection: Connection): void
-  /** The link is gone. */
-  closed(connection: Connection, event: CloseEvent): void
-}
+export type { ConnectionEvents, ConnectionHost, ConnectionKind, ConnectionParts } from './parts.ts'
 
 /** One open socket, whoever is behind it. */
-export class Connection implements Receiver {
+export class Connection implements Receiver, Pulse {
   /** Unique among all connections of all nodes. */
   readonly id: string
   /** 128 random bits, base64url; outlives the connection. */
@@ -88,23 +45,29 @@ export class Connection implements Receiver {
   readonly logger: Logger
   readonly traffic = new Traffic()
   /** @internal */
-  readonly memberships = new Map<string, Membership>()
+  slot = -1
+  /** @internal */
+  received = -1
+  /** @internal */
+  readonly memberships = new Memberships()
+  /** @internal What the layer that reads input keeps of it. */
+  inbox: unknown = null
   /** @internal */
   readonly transport: Transport
   /** @internal */
   readonly cameWith: Resume | null
   readonly #outbox: Outbox
-  readonly #parts: ConnectionParts
+  readonly #host: ConnectionHost
   #state: 'open' | 'closing' | 'closed' = 'open'
   #lost = false
   #graceTimer: Timer | null = null
-  readonly #ends: Array<() => void> = []
+  #ends: Array<() => void> | null = null
   #paused = false
-  /** Resolves when the peer has taken the last page. */
-  #page: Promise<void> = Promise.resolve()
+  /** Resolves when the peer has taken the last page; null before there was one. */
+  #page: Promise<void> | null = null
 
-  constructor(parts: ConnectionParts) {
-    this.#parts = parts
+  constructor(host: ConnectionHost, parts: ConnectionParts) {
+    this.#host = host
     this.id = parts.id
     this.session = parts.session
     this.resumed = parts.resumed
@@ -114,10 +77,10 @@ export class Connection implements Receiver {
     this.metadata = parts.metadata
     this.ip = parts.ip
     this.route = parts.route
-    this.openedAt = parts.clock.wall()
+    this.openedAt = host.clock.wall()
     this.logger = parts.logger
     this.transport = parts.transport
-    this.#outbox = new Outbox(parts.transport, parts.turn, parts.outboxBytes, () => parts.events.slow(this))
+    this.#outbox = new Outbox(host, this)
   }
 
   get open(): boolean {
@@ -131,7 +94,8 @@ export class Connection implements Receiver {
 
   /** Names of the channels it is a member of. */
   get channels(): string[] {
-    return [...this.memberships.values()].filter(({ state }) => state === 'joined').map(({ name }) => name)
+    const joined = this.memberships.all().filter(({ state }) => state === 'joined')
+    return joined.map(({ name }) => name)
   }
 
   get paused(): boolean {
@@ -171,8 +135,9 @@ export class Connection implements Receiver {
 
   /** @internal Calls `task` once the connection takes no more part in anything. */
   whenEnded(task: () => void): void {
-    if (this.open) this.#ends.push(task)
-    else task()
+    if (!this.open) task()
+    else if (this.#ends === null) this.#ends = [task]
+    else this.#ends.push(task)
   }
 
   /**
@@ -182,14 +147,14 @@ export class Connection implements Receiver {
    */
   send(message: OutgoingMessage): void {
     const channel = message.channel ?? this.route
-    const frame = encodeMessage(channel, message, this.#parts.messageBytes)
-    this.#parts.turn.distribute()
+    const frame = encodeMessage(channel, message, this.#host.messageBytes)
+    this.#host.turn.distribute()
     this.sendEncoded(frame, 1, { channel })
   }
 
   /** @internal Text that may be sent at once to a peer that has taken what came before, with room for what comes live. */
   get pageBytes(): number {
-    return Math.min(MAX_PAGE_BYTES, Math.ceil(this.#parts.outboxBytes / 8))
+    return Math.min(MAX_PAGE_BYTES, Math.ceil(this.#host.outboxBytes / 8))
   }
 
   /**
@@ -197,7 +162,7 @@ export class Connection implements Receiver {
    * channels have much to send to it, they do so by turns.
    */
   sendPage<T>(work: () => Promise<T>): Promise<T> {
-    const sending = this.#page.then(work)
+    const sending = (this.#page ?? Promise.resolve()).then(work)
     const taken = (): Promise<void> => this.#drained()
     this.#page = sending.then(taken, taken)
     return sending
@@ -227,7 +192,7 @@ export class Connection implements Receiver {
   close(code: number, reason = ''): void {
     assertClose(code, reason)
     if (this.#state !== 'open') return
-    this.#parts.turn.distribute()
+    this.#host.turn.distribute()
     this.#outbox.flush()
     if (this.#state === 'open') this.#end(code, reason)
   }
@@ -236,7 +201,7 @@ export class Connection implements Receiver {
   closeAfterGrace(code: number, reason: string): void {
     if (this.#state !== 'open') return
     this.#graceTimer?.cancel()
-    this.#graceTimer = this.#parts.clock.after(this.#parts.closeGraceMs, () => this.close(code, reason))
+    this.#graceTimer = this.#host.clock.after(this.#host.closeGraceMs, () => this.close(code, reason))
   }
 
   /** @internal Closes and throws away what was not sent. */
@@ -253,11 +218,16 @@ export class Connection implements Receiver {
 
   #leaveOpen(): void {
     this.#detach('closing')
-    this.#graceTimer = this.#parts.clock.after(this.#parts.closeGraceMs, () => this.transport.destroy())
+    this.#graceTimer = this.#host.clock.after(this.#host.closeGraceMs, () => this.transport.destroy())
+  }
+
+  /** @internal Its outbox has grown past its bound. */
+  outgrown(): void {
+    this.#host.events.slow(this)
   }
 
   text(text: string): void {
-    if (this.open) this.#parts.events.text(this, text)
+    if (this.open) this.#host.events.text(this, text)
   }
 
   /** From here on nothing is sent or taken any more, however long the closing handshake lasts. */
@@ -265,24 +235,26 @@ export class Connection implements Receiver {
     this.#state = state
     this.#graceTimer?.cancel()
     this.#outbox.close()
-    for (const task of this.#ends.splice(0)) task()
-    this.#parts.events.detached(this)
+    const ends = this.#ends
+    this.#ends = null
+    for (const task of ends ?? []) task()
+    this.#host.events.detached(this)
   }
 
   binary(): void {
     const { code, name, reason } = closeCode('unsupported-data')
-    if (this.open) this.#parts.events.violated(this, name as CloseName)
+    if (this.open) this.#host.events.violated(this, name as CloseName)
     this.close(code, reason)
   }
 
   violated(name: CloseName): void {
     if (!this.open) return
-    this.#parts.events.violated(this, name)
+    this.#host.events.violated(this, name)
     this.#leaveOpen()
   }
 
   control(): void {
-    if (this.open) this.#parts.events.control(this)
+    if (this.open) this.#host.events.control(this)
   }
 
   closed(code: number, reason: string): void {
@@ -294,6 +266,6 @@ export class Connection implements Receiver {
     this.#state = 'closed'
     this.#graceTimer?.cancel()
     const event = { code, reason: loggable(reason), clean: code !== 1006, willReturn: comesBack(code) }
-    this.#parts.events.closed(this, event)
+    this.#host.events.closed(this, event)
   }
 }

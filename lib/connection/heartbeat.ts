@@ -9,8 +9,14 @@ const SLOTS = 10
 
 const PING = encodeText(encodeFrame(systemFrame('$ping', undefined)))
 
-/** What the last visit saw. */
-interface Pulse {
+/** What the last visit saw of a connection whose silence would mean nothing. */
+const UNKNOWN = -1
+
+/** Where a connection stands with the heartbeat. */
+export interface Pulse {
+  /** Its group; -1 where it has none. */
+  slot: number
+  /** Bytes that had been received at the last visit. */
   received: number
 }
 
@@ -23,8 +29,8 @@ export class Heartbeat {
   readonly #clock: Clock
   readonly #stepMs: number
   readonly #onSilent: (connection: Connection) => void
-  readonly #slots: Array<Map<Connection, Pulse>> = Array.from({ length: SLOTS }, () => new Map())
-  readonly #slotOf = new Map<Connection, number>()
+  readonly #slots: Array<Set<Connection>> = Array.from({ length: SLOTS }, () => new Set())
+  #size = 0
   #next = 0
   #timer: Timer | null = null
   #due = 0
@@ -38,17 +44,17 @@ export class Heartbeat {
   add(connection: Connection): void {
     // The slot just visited comes round last, after a whole interval.
     const slot = (this.#next + SLOTS - 1) % SLOTS
-    this.#slotOf.set(connection, slot)
-    this.#slots[slot]!.set(connection, { received: -1 })
+    connection.slot = slot
+    connection.received = UNKNOWN
+    this.#slots[slot]!.add(connection)
+    this.#size++
     if (this.#timer === null) this.#arm()
   }
 
   remove(connection: Connection): void {
-    const slot = this.#slotOf.get(connection)
-    if (slot === undefined) return
-    this.#slotOf.delete(connection)
-    this.#slots[slot]!.delete(connection)
-    if (this.#slotOf.size === 0) this.stop()
+    if (this.#slots[connection.slot]?.delete(connection) !== true) return
+    connection.slot = -1
+    if (--this.#size === 0) this.stop()
   }
 
   stop(): void {
@@ -68,23 +74,23 @@ export class Heartbeat {
     const slot = this.#slots[this.#next]!
     this.#next = (this.#next + 1) % SLOTS
     this.#arm()
-    for (const [connection, pulse] of slot) this.#beat(connection, pulse)
-    if (this.#slotOf.size === 0) this.stop()
+    for (const connection of slot) this.#beat(connection)
+    if (this.#size === 0) this.stop()
   }
 
-  #beat(connection: Connection, pulse: Pulse): void {
+  #beat(connection: Connection): void {
     const received = connection.transport.received()
     // What we ourselves do not read cannot show signs of life.
-    if (received === pulse.received && !connection.paused) {
+    if (received === connection.received && !connection.paused) {
       this.#onSilent(connection)
       return
     }
     // It may be read again a moment before the next visit, which must not judge by that moment.
-    pulse.received = connection.paused ? -1 : received
+    connection.received = connection.paused ? UNKNOWN : received
     connection.sendEncoded(connection.kind === 'plain' ? PING_FRAME : PING, 1)
   }
 
   #forgive(): void {
-    for (const slot of this.#slots) for (const pulse of slot.values()) pulse.received = -1
+    for (const slot of this.#slots) for (const connection of slot) connection.received = UNKNOWN
   }
 }

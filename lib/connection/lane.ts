@@ -5,23 +5,31 @@ type Task = () => void | Promise<void>
  * throw: whoever hands one in has caught what can go wrong.
  */
 export class Lane {
-  #waiting: Task[] = []
+  /** Null where nothing waits behind what runs: most lanes never see two tasks at once. */
+  #waiting: Task[] | null = null
   #busy = false
 
   run(task: Task): void {
-    this.#waiting.push(task)
-    if (!this.#busy) this.#next()
+    if (!this.#busy) this.#next(task)
+    else if (this.#waiting === null) this.#waiting = [task]
+    else this.#waiting.push(task)
   }
 
-  #next(): void {
+  #next(first: Task | undefined): void {
     this.#busy = true
-    for (let task = this.#waiting.shift(); task !== undefined; task = this.#waiting.shift()) {
+    for (let task = first; task !== undefined; task = this.#shift()) {
       const done = task()
       if (done !== undefined) {
-        void done.then(() => this.#next())
+        void done.then(() => this.#next(this.#shift()))
         return
       }
     }
     this.#busy = false
+  }
+
+  #shift(): Task | undefined {
+    const task = this.#waiting?.shift()
+    if (this.#waiting?.length === 0) this.#waiting = null
+    return task
   }
 }

@@ -8,27 +8,44 @@ export interface Origin {
   readonly instead?: () => Uint8Array
 }
 
-/** What one connection is still to be sent, bounded in bytes together with what its transport holds. */
+/** What all outboxes share. */
+export interface OutboxParts {
+  readonly turn: Turn
+  readonly outboxBytes: number
+}
+
+/** Whose outbox it is. */
+export interface OutboxOwner {
+  readonly transport: Transport
+  /** Called once, when the bound is passed; the outbox is closed by then. */
+  outgrown(): void
+}
+
+interface Waiting {
+  readonly frames: Uint8Array
+  readonly origin: Origin | null
+}
+
+/**
+ * What one connection is still to be sent, bounded in bytes together with what its transport holds. Most that are flushed
+ * hold one batch, and most connections wait for nothing: neither costs an array.
+ */
 export class Outbox implements Flushable {
-  readonly #transport: Transport
-  readonly #turn: Turn
-  readonly #maxBytes: number
-  readonly #onFull: () => void
-  #frames: Uint8Array[] = []
-  /** One for each of the frames. */
-  #origins: Array<Origin | null> = []
+  readonly #parts: OutboxParts
+  readonly #owner: OutboxOwner
+  #first: Uint8Array | null = null
+  #firstOrigin: Origin | null = null
+  /** Behind the first. */
+  #rest: Waiting[] | null = null
   #bytes = 0
   #overflown = false
   #closed = false
   /** Channels of which the transport may still hold frames; only looked at while it holds any. */
-  readonly #handed = new Set<string>()
+  #handed: Set<string> | null = null
 
-  /** `onFull` is called once, when the bound is passed; the outbox is closed by then. */
-  constructor(transport: Transport, turn: Turn, maxBytes: number, onFull: () => void) {
-    this.#transport = transport
-    this.#turn = turn
-    this.#maxBytes = maxBytes
-    this.#onFull = onFull
+  constructor(parts: OutboxParts, owner: OutboxOwner) {
+    this.#parts = parts
+    this.#owner = owner
   }
 
   /**
@@ -37,45 +54,52 @@ export class Outbox implements Flushable {
    */
   push(frames: Uint8Array, origin: Origin | null): void {
     if (this.#closed || this.#overflown) return
-    if (this.#frames.length === 0) this.#turn.addOutbox(this)
-    this.#frames.push(frames)
-    this.#origins.push(origin)
+    if (this.#first === null) {
+      this.#parts.turn.addOutbox(this)
+      this.#first = frames
+      this.#firstOrigin = origin
+    } else if (this.#rest === null) this.#rest = [{ frames, origin }]
+    else this.#rest.push({ frames, origin })
     this.#bytes += frames.byteLength
-    this.#overflown = this.#bytes > this.#maxBytes
+    this.#overflown = this.#bytes > this.#parts.outboxBytes
   }
 
   flush(): void {
-    if (this.#frames.length === 0 && !this.#overflown) return
-    const frames = this.#frames
-    const origins = this.#origins
+    const first = this.#first
     const overflown = this.#overflown
+    if (first === null && !overflown) return
+    const origin = this.#firstOrigin
+    const rest = this.#rest
     this.#empty()
-    if (!overflown) this.#transport.write(frames)
-    const buffered = this.#transport.buffered()
-    this.#remember(buffered > 0 ? origins : null)
-    if (overflown || buffered > this.#maxBytes) {
+    if (first !== null && !overflown) {
+      this.#owner.transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])
+    }
+    const buffered = this.#owner.transport.buffered()
+    if (buffered > 0) this.#remember(origin, rest)
+    else this.#handed = null
+    if (overflown || buffered > this.#parts.outboxBytes) {
       this.close()
-      this.#onFull()
+      this.#owner.outgrown()
     }
   }
 
   /** Takes back what waits of a channel. What did not find room meanwhile is still missing: a full outbox stays full. */
   purge(channel: string): void {
-    const frames = this.#frames
-    const origins = this.#origins
+    const first = this.#first
+    if (first === null) return
+    const waiting = [{ frames: first, origin: this.#firstOrigin }, ...(this.#rest ?? [])]
     const overflown = this.#overflown
     this.#empty()
-    frames.forEach((frame, i) => {
-      const origin = origins[i]!
-      const kept = origin?.channel === channel ? origin.instead?.() : frame
+    for (const { frames, origin } of waiting) {
+      const kept = origin?.channel === channel ? origin.instead?.() : frames
       if (kept !== undefined) this.push(kept, origin)
-    })
+    }
     this.#overflown = overflown
   }
 
   /** Whether the transport may still hold frames of that channel. */
   holds(channel: string): boolean {
-    return this.#handed.has(channel) && this.#transport.buffered() > 0
+    return this.#handed?.has(channel) === true && this.#owner.transport.buffered() > 0
   }
 
   /** Drops what waits and takes no more. */
@@ -85,18 +109,18 @@ export class Outbox implements Flushable {
   }
 
   #empty(): void {
-    this.#frames = []
-    this.#origins = []
+    this.#first = null
+    this.#firstOrigin = null
+    this.#rest = null
     this.#bytes = 0
     this.#overflown = false
   }
 
   /** What a transport holds, it holds until it has nothing more. */
-  #remember(origins: ReadonlyArray<Origin | null> | null): void {
-    if (origins === null) {
-      if (this.#handed.size > 0) this.#handed.clear()
-      return
-    }
-    for (const origin of origins) if (origin !== null) this.#handed.add(origin.channel)
+  #remember(origin: Origin | null, rest: readonly Waiting[] | null): void {
+    this.#handed ??= new Set()
+    const handed = this.#handed
+    if (origin !== null) handed.add(origin.channel)
+    for (const { origin } of rest ?? []) if (origin !== null) handed.add(origin.channel)
   }
 }

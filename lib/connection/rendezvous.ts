@@ -31,14 +31,15 @@ export interface Rendezvous {
   opened(connection: Connection): void
 }
 
-const meetings = new WeakMap<object, Rendezvous>()
+/** Not a WeakMap's business: V8 takes what an old one holds for alive until the next full collection, a request each. */
+const RENDEZVOUS: unique symbol = Symbol('fastify-channels.rendezvous')
 
-/** Ties a PageState to its request's rendezvous. */
+/** Ties a PageState to its request's rendezvous, and seals it. */
 export function arrange(pageState: object, rendezvous: Rendezvous): void {
-  meetings.set(pageState, rendezvous)
+  Object.freeze(Object.defineProperty(pageState, RENDEZVOUS, { value: rendezvous }))
 }
 
 /** The rendezvous that was arranged for this PageState; undefined where `act` did not build it. */
 export function meetingOf(pageState: object): Rendezvous | undefined {
-  return meetings.get(pageState)
+  return (pageState as { readonly [RENDEZVOUS]?: Rendezvous } | null | undefined)?.[RENDEZVOUS]
 }

@@ -7,6 +7,10 @@ const OPEN = 1
 /** Frames that are no longer together go out as one piece: to copy them costs less than to hand over each. */
 const COPIED_BYTES = 16_384
 const NOTHING = new Uint8Array(0)
+/** Where a ws socket bears its transport, so that all of them share their listeners. */
+const TRANSPORT: unique symbol = Symbol('fastify-channels.transport')
+
+type Borne = WebSocket & { [TRANSPORT]: WebSocketTransport }
 
 /**
  * A transport over a ws socket. Reading, masking, fragments, pings and closes are ws's; our frames go straight to the TCP
@@ -21,27 +25,29 @@ export class WebSocketTransport implements Transport {
   #receiver: Receiver | null = null
   /** Stands in for the byte count where the stream has none, as in @fastify/websocket's injectWS. */
   #events = 0
-  #closed: { code: number; reason: string } | null = null
+  #ended: { code: number; reason: string } | null = null
 
   /** Must be called in the turn of the handshake: listeners that came later would miss frames. */
   constructor(ws: WebSocket, socket: Socket) {
     this.#ws = ws
     this.#socket = socket
     this.protocol = ws.protocol
-    // @fastify/websocket's own listener keeps the request and the reply alive as long as the socket.
-    ws.removeAllListeners('error')
-    ws.on('error', (error: Error & { code?: string }) => this.#violated(error.code))
-    ws.on('message', (data, isBinary) => this.#message(data, isBinary))
-    ws.on('ping', () => this.#control())
-    ws.on('pong', () => this.#control())
-    ws.on('close', (code, reason) => this.#close(code, reason))
+    // Of @fastify/websocket, whose listener keeps the request and the reply alive as long as the socket.
+    const others = ws.listeners('error')
+    ;(ws as Borne)[TRANSPORT] = this
+    ws.on('error', onError)
+    ws.on('message', onMessage)
+    ws.on('ping', onControl)
+    ws.on('pong', onControl)
+    ws.on('close', onClose)
+    for (const other of others) ws.off('error', other as (error: Error) => void)
     ws.pause()
   }
 
   start(receiver: Receiver): void {
     this.#receiver = receiver
-    if (this.#closed === null) this.#ws.resume()
-    else receiver.closed(this.#closed.code, this.#closed.reason)
+    if (this.#ended === null) this.#ws.resume()
+    else receiver.closed(this.#ended.code, this.#ended.reason)
   }
 
   write(frames: readonly Uint8Array[]): void {
@@ -95,26 +101,45 @@ export class WebSocketTransport implements Transport {
     this.#ws.terminate()
   }
 
-  #message(data: RawData, isBinary: boolean): void {
+  /** @internal */
+  message(data: RawData, isBinary: boolean): void {
     this.#events++
     if (isBinary) this.#receiver?.binary()
     else this.#receiver?.text((data as Buffer).toString())
   }
 
-  #control(): void {
+  /** @internal */
+  control(): void {
     this.#events++
     this.#receiver?.control()
   }
 
-  /** Errors of the socket need nothing: a close follows them. Those of ws's own say which rule was broken. */
-  #violated(code: string | undefined): void {
+  /** @internal Errors of the socket need nothing: a close follows them. Those of ws's own say which rule was broken. */
+  violated(code: string | undefined): void {
     if (code?.startsWith('WS_ERR_') === true) this.#receiver?.violated(VIOLATIONS[code] ?? 'protocol-error')
   }
 
-  #close(code: number, reason: Buffer): void {
-    this.#closed = { code, reason: reason.toString() }
-    this.#receiver?.closed(code, this.#closed.reason)
+  /** @internal */
+  closed(code: number, reason: Buffer): void {
+    this.#ended = { code, reason: reason.toString() }
+    this.#receiver?.closed(code, this.#ended.reason)
   }
+}
+
+function onError(this: WebSocket, error: Error & { code?: string }): void {
+  ;(this as Borne)[TRANSPORT].violated(error.code)
+}
+
+function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
+  ;(this as Borne)[TRANSPORT].message(data, isBinary)
+}
+
+function onControl(this: WebSocket): void {
+  ;(this as Borne)[TRANSPORT].control()
+}
+
+function onClose(this: WebSocket, code: number, reason: Buffer): void {
+  ;(this as Borne)[TRANSPORT].closed(code, reason)
 }
 
 /** ws's error codes that do not mean `protocol-error`. */

@@ -1,5 +1,4 @@
 import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker/broker.ts'
-import type { Clock } from '../protocol/clock.ts'
 
 /** What answers a command, as text of a frame. */
 export interface Answer {
@@ -17,27 +16,23 @@ interface Kept {
 
 /** The answers to one session's commands that are kept by this node alone: those of commands that stored nothing. */
 export class Answers {
-  readonly #clock: Clock
   readonly #answers = new Map<number, Kept>()
   #characters = 0
-
-  constructor(clock: Clock) {
-    this.#clock = clock
-  }
 
   /** What answered this id; undefined where it is not kept any more. */
   get(id: number): Answer | undefined {
     return this.#answers.get(id)?.answer
   }
 
-  add(id: number, answer: Answer): void {
-    const now = this.#clock.monotonic()
-    this.#answers.set(id, { answer, at: now })
+  /** `now` is of the monotonic clock. */
+  add(id: number, answer: Answer, now: number): void {
+    const answers = this.#answers
+    answers.set(id, { answer, at: now })
     this.#characters += answer.text.length
-    for (const [old, { answer, at }] of this.#answers) {
+    for (const [old, { answer, at }] of answers) {
       const over = now - at > RESULT_AGE_MS || old <= id - RESULT_IDS
       if (!over && this.#characters <= RESULT_CHARACTERS) return
-      this.#answers.delete(old)
+      answers.delete(old)
       this.#characters -= answer.text.length
     }
   }

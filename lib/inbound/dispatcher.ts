@@ -13,8 +13,8 @@ import { decodeFrame, encodeFrame, FrameError } from '../protocol/message.ts'
 import type { Refusals } from '../stats.ts'
 import type { Commands } from './commands.ts'
 import type { MessageHandler } from './handlers.ts'
-import type { InboxLimits } from './inbox.ts'
-import { Inbox } from './inbox.ts'
+import type { InboxLimits, InboxRates } from './inbox.ts'
+import { Inbox, inboxRates } from './inbox.ts'
 import { nackFrame, Refusal, refusalOf } from './refusal.ts'
 import type { CommandFrame } from './run-command.ts'
 import { answerWith, runCommand } from './run-command.ts'
@@ -42,36 +42,37 @@ export interface DispatcherParts {
 /** Takes what clients send: reads it, holds it against the limits, and hands it on. */
 export class Dispatcher {
   readonly parts: DispatcherParts
-  readonly #inboxes = new Map<Connection, Inbox>()
+  readonly #rates: InboxRates
   #running = 0
   #draining = false
   #onIdle: (() => void) | null = null
 
   constructor(parts: DispatcherParts) {
     this.parts = parts
+    this.#rates = inboxRates(parts.clock, parts.limits)
   }
 
   open(connection: Connection, session: Session, onMessage: MessageHandler | null): void {
-    this.#inboxes.set(connection, new Inbox(this.parts.clock, this.parts.limits, session, onMessage))
+    connection.inbox = new Inbox(this.#rates, session, onMessage)
   }
 
   close(connection: Connection): void {
-    const inbox = this.#inboxes.get(connection)
-    if (inbox === undefined) return
+    const inbox = inboxOf(connection)
+    if (inbox === null) return
     inbox.pause?.cancel()
-    this.#inboxes.delete(connection)
+    connection.inbox = null
     this.parts.sessions.leave(inbox.session, connection)
   }
 
   /** A sign of life that is no message still counts against the rate. */
   control(connection: Connection): void {
-    const inbox = this.#inboxes.get(connection)
-    if (inbox !== undefined) this.#limitRate(connection, inbox)
+    const inbox = inboxOf(connection)
+    if (inbox !== null) this.#limitRate(connection, inbox)
   }
 
   text(connection: Connection, text: string): void {
-    const inbox = this.#inboxes.get(connection)
-    if (inbox === undefined) return
+    const inbox = inboxOf(connection)
+    if (inbox === null) return
     const bytes = Buffer.byteLength(text)
     connection.traffic.countIn(bytes)
     this.#limitRate(connection, inbox)
@@ -196,9 +197,13 @@ export class Dispatcher {
   }
 
   #strike(connection: Connection, inbox: Inbox): void {
-    if (inbox.strikes === null || inbox.strikes.tryTake() === 0) return
+    if ((inbox.strikes?.tryTake() ?? 0) === 0) return
     const { code, name, reason } = closeCode('too-many-violations')
     this.parts.refusals.count(name)
     connection.close(code, reason)
   }
+}
+
+function inboxOf(connection: Connection): Inbox | null {
+  return connection.inbox as Inbox | null
 }

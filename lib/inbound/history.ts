@@ -30,7 +30,7 @@ export function history(
   if (after !== null && before !== null) throw new Refusal('invalid-param', '/before: Expected none beside after')
   const from: ReadFrom = after === null ? { before } : { after }
   dispatcher.begin(inbox)
-  subscription.lane.run(async () => {
+  subscription.run(async () => {
     try {
       await connection.sendPage(() => answer(dispatcher, subscription, from, limit as number, ref))
     } finally {

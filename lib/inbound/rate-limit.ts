@@ -1,23 +1,26 @@
 import type { Clock } from '../protocol/clock.ts'
 
+/** How fast the tokens of a bucket come back, and how many it holds. */
+export interface Rate {
+  readonly clock: Clock
+  readonly perSecond: number
+  readonly burst: number
+}
+
 /**
  * A token bucket that may go into debt: what has been received is dealt with, and the debt says for how long nothing more
  * should be read.
  */
 export class TokenBucket {
-  readonly #clock: Clock
-  readonly #perSecond: number
-  readonly #burst: number
+  readonly #rate: Rate
   #tokens: number
   #filledAt: number
 
-  /** `perSecond` tokens come back each second, up to `burst`. */
-  constructor(clock: Clock, perSecond: number, burst: number) {
-    this.#clock = clock
-    this.#perSecond = perSecond
-    this.#burst = burst
-    this.#tokens = burst
-    this.#filledAt = clock.monotonic()
+  /** Full at first, so that it may as well be made when the first token is asked for. */
+  constructor(rate: Rate) {
+    this.#rate = rate
+    this.#tokens = rate.burst
+    this.#filledAt = rate.clock.monotonic()
   }
 
   /** Tokens owed; 0 where there is no debt. */
@@ -41,18 +44,19 @@ export class TokenBucket {
   /** Takes one token if there is one; else says in how many milliseconds there will be. */
   tryTake(): number {
     this.#fill()
-    if (this.#tokens < 1) return ((1 - this.#tokens) / this.#perSecond) * 1000
+    if (this.#tokens < 1) return ((1 - this.#tokens) / this.#rate.perSecond) * 1000
     this.#tokens--
     return 0
   }
 
   #owedMs(): number {
-    return this.#tokens >= 0 ? 0 : (-this.#tokens / this.#perSecond) * 1000
+    return this.#tokens >= 0 ? 0 : (-this.#tokens / this.#rate.perSecond) * 1000
   }
 
   #fill(): void {
-    const now = this.#clock.monotonic()
-    this.#tokens = Math.min(this.#burst, this.#tokens + ((now - this.#filledAt) / 1000) * this.#perSecond)
+    const { clock, perSecond, burst } = this.#rate
+    const now = clock.monotonic()
+    this.#tokens = Math.min(burst, this.#tokens + ((now - this.#filledAt) / 1000) * perSecond)
     this.#filledAt = now
   }
 }

@@ -10,12 +10,8 @@ import type { Answer } from './answers.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { execute } from './execute.ts'
 import type { Inbox } from './inbox.ts'
-import { TokenBucket } from './rate-limit.ts'
 import { Refusal, resendFrom } from './refusal.ts'
 import type { Session } from './session.ts'
-
-/** Channels with a rate of their own that are remembered for one connection. */
-const MAX_CHANNEL_BUCKETS = 1024
 
 /** Where the answer to a command goes. */
 interface Address {
@@ -47,7 +43,7 @@ export function runCommand(
   const { id } = frame
   if (connection.kind === 'plain' || (id === undefined && frame.cmd !== '$void')) {
     const subscription = admit(dispatcher, connection, inbox, frame, bytes)
-    subscription.lane.run(() => {
+    subscription.run(() => {
       const settle = (result: Result): void => {
         dispatcher.done(inbox)
         if (result instanceof Refusal) dispatcher.nack(connection, addressOf(frame), result)
@@ -104,7 +100,7 @@ function begin(
     // One before it may have been given back since it came.
     if (from !== null) return settle(resendFrom(from))
     // Or it came by another connection, or while another membership lasted.
-    const other = running === null ? session.running.get(frame.channel) : session.whenDone(running)
+    const other = running === null ? session.runningOn(frame.channel) : session.whenDone(running)
     if (other !== undefined) return other.then(run)
     const earlier = session.sequence.isMaybeStored(id) ? resultOf(dispatcher, connection, session, at) : null
     const done = chain(earlier, known => {
@@ -113,11 +109,11 @@ function begin(
       if (frame.cmd === '$void') return settle(new Refusal('voided'))
       return chain(execute(dispatcher, subscription!, inbox, frame, id), settle)
     })
-    return done instanceof Promise ? noteRunning(session, frame.channel, done) : done
+    return done instanceof Promise ? session.runs(frame.channel, done) : done
   }
   const lane = connection.memberships.get(frame.channel) as Subscription | undefined
   if (lane === undefined) void run()
-  else lane.lane.run(run)
+  else lane.run(run)
 }
 
 /** A refusal for good is no answer to what was stored after all, as its sender was told of a failure then. */
@@ -138,21 +134,17 @@ function refuseOnArrival(
   })
 }
 
-function noteRunning({ running }: Session, channel: string, done: Promise<void>): Promise<void> {
-  const over = done.then(() => void running.delete(channel))
-  running.set(channel, over)
-  return over
-}
-
 /** Records what became of a command and tells its sender. An id that is refused for the moment is given back. */
 export function answerWith(
   dispatcher: Dispatcher,
   connection: Connection,
-  { sequence, answers }: Session,
+  session: Session,
   at: Pick<Frame, 'channel'> & { readonly id: number },
   result: Result
 ): void {
   const { id } = at
+  const { sequence } = session
+  const now = dispatcher.parts.clock.monotonic()
   if (result === 'fenced' || (result instanceof Refusal && result.retry)) {
     sequence.giveBack(id)
     if (result !== 'fenced') dispatcher.nack(connection, at, result)
@@ -162,9 +154,9 @@ export function answerWith(
   sequence.consume(id)
   if (result instanceof Refusal) {
     const text = dispatcher.nack(connection, at, result)
-    answers.add(id, { text, bare: text, replies: false })
+    session.answers.add(id, { text, bare: text, replies: false }, now)
   } else {
-    if (!result.kept) answers.add(id, result.ack!)
+    if (!result.kept) session.answers.add(id, result.ack!, now)
     tellAnswer(dispatcher, connection, at.channel!, result.ack!)
   }
 }
@@ -195,7 +187,7 @@ function answerAgain(dispatcher: Dispatcher, connection: Connection, inbox: Inbo
   }
   const subscription = connection.memberships.get(at.channel) as Subscription | undefined
   if (subscription === undefined) void run()
-  else subscription.lane.run(run)
+  else subscription.run(run)
 }
 
 async function tellAgain(dispatcher: Dispatcher, connection: Connection, session: Session, at: Address): Promise<void> {
@@ -255,14 +247,8 @@ function admit(
 function limitChannelRate(dispatcher: Dispatcher, subscription: Subscription, inbox: Inbox): void {
   const perSecond = subscription.channel?.resolved?.definition.rules.limits?.messagesPerSecond ?? 0
   if (perSecond === 0) return
-  let bucket = inbox.channelBuckets.get(subscription.name)
-  if (bucket === undefined) {
-    bucket = new TokenBucket(dispatcher.parts.clock, perSecond, perSecond)
-    // Kept over a leave, which must not be a way round the limit, and bounded, so that going from room to room is no leak.
-    const [oldest] = inbox.channelBuckets.keys()
-    if (inbox.channelBuckets.size >= MAX_CHANNEL_BUCKETS) inbox.channelBuckets.delete(oldest!)
-    inbox.channelBuckets.set(subscription.name, bucket)
-  }
+  const { clock } = dispatcher.parts
+  const bucket = inbox.channelBucket(subscription.name, () => ({ clock, perSecond, burst: perSecond }))
   const waitMs = bucket.tryTake()
   if (waitMs > 0) throw new Refusal('rate-limited', undefined, waitMs)
 }

@@ -56,7 +56,7 @@ function join(
   if (limits.channels !== 0 && connection.memberships.size >= limits.channels) throw new Refusal('too-many-channels')
   dispatcher.begin(inbox)
   const subscription = channels.expect(connection, name, 'client')
-  subscription.lane.run(async () => {
+  subscription.run(async () => {
     const ask = (): Promise<void> => decide(dispatcher, subscription, access, resolved.params)
     try {
       await enter(dispatcher, subscription, ask, () => given ?? connection.cameWith?.position(name) ?? null, ref)
@@ -111,7 +111,7 @@ function whenMember(
   task: (channel: Channel) => void
 ): void {
   dispatcher.begin(inbox)
-  subscription.lane.run(() => {
+  subscription.run(() => {
     dispatcher.done(inbox)
     if (subscription.channel !== null) task(subscription.channel)
     else dispatcher.nack(subscription.connection, { channel: subscription.name, ref }, new Refusal('not-joined'))

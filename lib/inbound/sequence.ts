@@ -20,6 +20,8 @@ interface Open {
 }
 
 const NOTHING = { from: null, running: null }
+/** What most sequences have open beside the lone one: they share it until they have something of their own. */
+const NONE: ReadonlyMap<number, Open> = new Map()
 
 /**
  * The ids of one session's commands: 1, 2, 3 … over all channels. One that is refused for the moment stays open, and
@@ -28,14 +30,14 @@ const NOTHING = { from: null, running: null }
 export class Sequence {
   #highest: number
   /** Ids up to the highest that are not consumed. */
-  readonly #open = new Map<number, Open>()
+  #open: ReadonlyMap<number, Open> = NONE
   /** The highest, where it is the only one that is under way: most end before the next one comes. */
   #lone: Open | null = null
 
   constructor({ highest, holes }: Progress = { highest: 0, holes: [] }) {
     this.#highest = highest
     // Which channel it was for is not known any more: it blocks none. And its commit may have been thought to have failed.
-    for (const id of holes) this.#open.set(id, { channel: '', state: 'waiting', maybeStored: true })
+    for (const id of holes) this.#set(id, { channel: '', state: 'waiting', maybeStored: true })
   }
 
   take(id: number, channel: string): Turn {
@@ -52,9 +54,9 @@ export class Sequence {
     this.#highest = Math.max(this.#highest, id)
     const maybeStored = known?.maybeStored === true
     // To the end: the map is in the order in which they were accepted.
-    this.#open.delete(id)
+    this.#delete(id)
     const { from } = this.before(id, channel)
-    this.#open.set(id, { channel, state: from === null ? 'running' : 'waiting', maybeStored })
+    this.#set(id, { channel, state: from === null ? 'running' : 'waiting', maybeStored })
     return from === null ? 'run' : { from }
   }
 
@@ -77,8 +79,17 @@ export class Sequence {
   }
 
   #gather(): void {
-    if (this.#lone !== null) this.#open.set(this.#highest, this.#lone)
+    if (this.#lone !== null) this.#set(this.#highest, this.#lone)
     this.#lone = null
+  }
+
+  #set(id: number, open: Open): void {
+    if (this.#open === NONE) this.#open = new Map()
+    ;(this.#open as Map<number, Open>).set(id, open)
+  }
+
+  #delete(id: number): void {
+    if (this.#open !== NONE) (this.#open as Map<number, Open>).delete(id)
   }
 
   #of(id: number): Open | undefined {
@@ -125,7 +136,7 @@ export class Sequence {
 
   consume(id: number): void {
     if (this.#lone !== null && id === this.#highest) this.#lone = null
-    else this.#open.delete(id)
+    else this.#delete(id)
   }
 
   /** As it is once that id is consumed. Of what is on its way to the store before it nobody knows yet: those are holes. */

@@ -78,7 +78,7 @@ export class Sessions {
     }
     if (session === undefined && record === null) return this.#new(profile, owner)
     if (session === undefined) {
-      session = new Session(this.#clock, id, key, owner, record!.fence, record!)
+      session = new Session(id, key, owner, record!.fence, record!)
       // Where a later dial has it already it is that one's, here or on another node, to keep and to forget.
       if (record!.fence < dial) {
         this.#add(session)
@@ -91,7 +91,7 @@ export class Sessions {
 
   #new(profile: RegisteredProfile | null, owner: string): OpenedSession {
     const id = Buffer.from(this.#clock.randomBytes(16)).toString('base64url')
-    return { session: new Session(this.#clock, id, keyOf(id, profile), owner, 0), resumed: false, dial: 0 }
+    return { session: new Session(id, keyOf(id, profile), owner, 0), resumed: false, dial: 0 }
   }
 
   /**
@@ -154,6 +154,11 @@ export class Sessions {
   #add(session: Session): void {
     this.#byKey.set(session.key, session)
     const owned = this.#byOwner.get(session.owner) ?? new Set()
+    // Of many sessions of one owner the name is kept once.
+    for (const { owner } of owned) {
+      session.owner = owner
+      break
+    }
     this.#byOwner.set(session.owner, owned.add(session))
     const { sessions, sessionsPerUser, sessionsPerAddress } = this.#limits
     const limit = session.owner.startsWith('u:') ? sessionsPerUser : sessionsPerAddress

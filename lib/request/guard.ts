@@ -5,6 +5,14 @@ import type { Clock, Timer } from '../protocol/clock.ts'
 const BUSY = 'HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n'
 
 /**
+ * Where a request bears its socket, which one that injectWS of @fastify/websocket made up has nowhere else. Not a WeakMap's
+ * business: V8's young collections take its keys for alive, so that every request would live until a full one.
+ */
+const SOCKET: unique symbol = Symbol('fastify-channels.socket')
+
+type Guarded = IncomingMessage & { [SOCKET]?: Socket }
+
+/**
  * Sees every upgrade request before anyone else and lets none of their sockets outlive it. Node hands such a socket over
  * without listeners or timeouts, and @fastify/websocket 11.3 closes it only where a route answered: one that was answered
  * outside a route (a malformed URL, a server that is closing) would stay for ever.
@@ -14,7 +22,7 @@ export class Guard {
   readonly #deadlineMs: number
   /** Sockets that no WebSocket has taken yet. */
   readonly #waiting = new Map<Socket, Timer>()
-  readonly #socketOf = new WeakMap<IncomingMessage, Socket>()
+  readonly #left: (this: Socket) => void
   #closing = false
   #onEmpty: (() => void) | null = null
 
@@ -22,6 +30,10 @@ export class Guard {
   constructor(clock: Clock, deadlineMs: number) {
     this.#clock = clock
     this.#deadlineMs = deadlineMs
+    const guard = this
+    this.#left = function (this: Socket) {
+      guard.#forget(this)
+    }
   }
 
   /** Must come before @fastify/websocket is registered. */
@@ -31,7 +43,7 @@ export class Guard {
 
   /** The socket is a WebSocket's from now on. */
   release(request: IncomingMessage): void {
-    const socket = this.#socketOf.get(request)
+    const socket = (request as Guarded)[SOCKET]
     if (socket !== undefined) this.#forget(socket)
   }
 
@@ -62,12 +74,12 @@ export class Guard {
   #enter(request: IncomingMessage, socket: Socket): void {
     // Without a listener a reset would be an uncaught exception.
     socket.on('error', destroyThis)
-    this.#socketOf.set(request, socket)
+    ;(request as Guarded)[SOCKET] = socket
     this.#waiting.set(
       socket,
       this.#clock.after(this.#deadlineMs, () => socket.destroy())
     )
-    socket.once('close', () => this.#forget(socket))
+    socket.on('close', this.#left)
     this.#clock.soon(() => this.#watchAnswer(socket))
     if (this.#closing) socket.end(BUSY, () => socket.destroy())
   }
@@ -85,6 +97,9 @@ export class Guard {
   }
 
   #forget(socket: Socket): void {
+    socket.off('close', this.#left)
+    // Whoever has it from now on listens.
+    if (!socket.destroyed) socket.off('error', destroyThis)
     this.#waiting.get(socket)?.cancel()
     this.#waiting.delete(socket)
     if (this.#waiting.size === 0) this.#onEmpty?.()

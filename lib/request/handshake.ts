@@ -19,27 +19,34 @@ import type { Handshakes, Pending } from './handshakes.ts'
 import type { Identity } from './profile.ts'
 import type { Rechecks } from './recheck.ts'
 
+/** What all handshakes share. */
+export interface HandshakeHost {
+  readonly clock: Clock
+  readonly handshakeTimeoutMs: number
+  readonly handshakes: Handshakes
+  readonly revocations: Revocations
+  /** Null where nobody asks again. */
+  readonly rechecks: Rechecks | null
+}
+
 /** Everything that one handshake works with. */
 export interface HandshakeParts {
   readonly key: string
   readonly request: FastifyRequest
   readonly reply: FastifyReply
-  readonly clock: Clock
-  readonly timeoutMs: number
-  readonly handshakes: Handshakes
-  readonly revocations: Revocations
-  /** Null where nobody asks again. */
-  readonly rechecks: Rechecks | null
   /** @fastify/websocket's handler of this route: answers 101 and hands the socket to `adopt`, in one turn. */
   readonly shake: () => void
 }
 
-const pendingOf = new WeakMap<FastifyRequest, Handshake>()
+/** Where a request bears its handshake: no WeakMap, as with the guard's sockets. */
+const HANDSHAKE: unique symbol = Symbol('fastify-channels.handshake')
+
+type Shaking = FastifyRequest & { [HANDSHAKE]?: Handshake | null }
 
 /** The route's WebSocket handler: the socket is taken by the handshake that asked for it. */
 export function adopt(ws: WebSocket, request: FastifyRequest): void {
-  const handshake = pendingOf.get(request)
-  if (handshake === undefined) ws.terminate()
+  const handshake = (request as Shaking)[HANDSHAKE]
+  if (handshake === undefined || handshake === null) ws.terminate()
   else handshake.adopt(ws)
 }
 
@@ -66,8 +73,11 @@ export class Handshake implements Rendezvous, Pending {
   readonly ticket: Ticket
   identity: Identity = { profile: null, expiresAt: null }
   logger: Logger
+  readonly #host: HandshakeHost
   readonly #parts: HandshakeParts
-  readonly #abort = new AbortController()
+  /** Made for who asks for it: a controller costs more than all the rest of a handshake of ours. */
+  #abort: AbortController | null = null
+  #aborted: ChannelsError | null = null
   readonly #socket: Socket
   readonly #timer: Timer
   #state: 'pending' | 'open' | 'over' = 'pending'
@@ -76,8 +86,10 @@ export class Handshake implements Rendezvous, Pending {
   #connection: Connection | null = null
 
   /** @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
-  constructor(parts: HandshakeParts) {
-    const { request, clock, timeoutMs, handshakes } = parts
+  constructor(host: HandshakeHost, parts: HandshakeParts) {
+    const { clock, handshakeTimeoutMs, handshakes } = host
+    const { request } = parts
+    this.#host = host
     this.#parts = parts
     // @fastify/websocket's injectWS has none.
     this.ip = request.ip ?? ''
@@ -86,7 +98,7 @@ export class Handshake implements Rendezvous, Pending {
     this.resume = resumeIn(offered)
     this.logger = request.log as Logger
     handshakes.add(this)
-    this.ticket = parts.revocations.take()
+    this.ticket = host.revocations.take()
     let end: { resolve: () => void; reject: (error: Error) => void } | undefined
     this.ended = new Promise((resolve, reject) => {
       end = { resolve, reject }
@@ -97,8 +109,10 @@ export class Handshake implements Rendezvous, Pending {
     this.#socket.once('close', this.#gone)
     // The client's FIN alone: the socket stays writable and no 'close' comes.
     this.#socket.once('end', this.#gone)
-    this.#timer = clock.after(timeoutMs, () => this.refuse(handshakes.refusal('FST_CHANNELS_HANDSHAKE_TIMEOUT', 1)))
-    pendingOf.set(request, this)
+    this.#timer = clock.after(handshakeTimeoutMs, () =>
+      this.refuse(handshakes.refusal('FST_CHANNELS_HANDSHAKE_TIMEOUT', 1))
+    )
+    ;(request as Shaking)[HANDSHAKE] = this
     if (this.#socket.destroyed) this.#gone()
   }
 
@@ -107,7 +121,16 @@ export class Handshake implements Rendezvous, Pending {
   }
 
   get signal(): AbortSignal {
+    if (this.#abort === null) {
+      this.#abort = new AbortController()
+      if (this.#aborted !== null) this.#abort.abort(this.#aborted)
+    }
     return this.#abort.signal
+  }
+
+  #stop(reason: ChannelsError): void {
+    this.#aborted = reason
+    this.#abort?.abort(reason)
   }
 
   /** Whether the answer was 101. */
@@ -124,6 +147,7 @@ export class Handshake implements Rendezvous, Pending {
 
   open(): WebSocketTransport {
     this.assertPending()
+    this.#detach()
     this.#parts.shake()
     this.#leave()
     // ws refused it and has answered: a server of its own that is closing, or a rule of its own.
@@ -135,12 +159,24 @@ export class Handshake implements Rendezvous, Pending {
     return new WebSocketTransport(this.#ws, this.#socket)
   }
 
+  /**
+   * The socket would keep the response, and with it the request, as long as the connection lasts; one whose end somebody
+   * else waits for stays with it. Before ws adds listeners of its own: a list that has once been long keeps the room.
+   */
+  #detach(): void {
+    this.#socket.off('close', this.#gone)
+    this.#socket.off('end', this.#gone)
+    const { raw } = this.#parts.reply
+    if (raw.listenerCount('close') === 0) raw.detachSocket(this.#socket)
+  }
+
   opened(connection: Connection): void {
     this.#connection = connection
-    const { clock, rechecks, request } = this.#parts
+    if (connection.profile === null) return
+    const { clock, rechecks } = this.#host
     const expiry = new Expiry(clock, connection)
     expiry.set(this.identity.expiresAt)
-    if (connection.profile !== null) rechecks?.watch(connection, request, expiry)
+    rechecks?.watch(connection, this.#parts.request, expiry)
   }
 
   adopt(ws: WebSocket): void {
@@ -150,7 +186,7 @@ export class Handshake implements Rendezvous, Pending {
   refuse(error: ChannelsError): void {
     if (this.#state !== 'pending') return
     this.finish()
-    this.#abort.abort(error)
+    this.#stop(error)
     this.#end.reject(error)
   }
 
@@ -170,7 +206,7 @@ export class Handshake implements Rendezvous, Pending {
   readonly #gone = (): void => {
     if (this.#state !== 'pending') return
     this.finish()
-    this.#abort.abort(channelsError('FST_CHANNELS_SOCKET_GONE'))
+    this.#stop(channelsError('FST_CHANNELS_SOCKET_GONE'))
     this.#parts.reply.hijack()
     this.#socket.destroy()
     this.#end.resolve()
@@ -180,8 +216,8 @@ export class Handshake implements Rendezvous, Pending {
     this.#timer.cancel()
     this.#socket.off('close', this.#gone)
     this.#socket.off('end', this.#gone)
-    this.#parts.handshakes.remove(this)
-    this.#parts.revocations.giveBack(this.ticket)
-    pendingOf.delete(this.#parts.request)
+    this.#host.handshakes.remove(this)
+    this.#host.revocations.giveBack(this.ticket)
+    ;(this.#parts.request as Shaking)[HANDSHAKE] = null
   }
 }

@@ -29,6 +29,7 @@ export interface PageState<Params = Readonly<Record<string, string>>, Query = Re
   requestString(name: string, required?: boolean): string
 }
 
+/** To be sealed by whoever ties it to the request. */
 export function buildPageState(
   key: string,
   request: FastifyRequest,
@@ -37,7 +38,7 @@ export function buildPageState(
 ): PageState<never, never> {
   const params = request.params as Readonly<Record<string, unknown>>
   const query = request.query as Readonly<Record<string, unknown>>
-  return Object.freeze({
+  return {
     key,
     profile,
     logger: request.log.child({ action: key }) as Logger,
@@ -54,7 +55,7 @@ export function buildPageState(
       if (required && value === '') throw channelsError('FST_CHANNELS_MISSING_PARAMETER', name)
       return String(value)
     }
-  })
+  }
 }
 
 function own(values: Readonly<Record<string, unknown>>, name: string): unknown {

@@ -3,21 +3,18 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod,
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import { arrange } from '../connection/rendezvous.ts'
 import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
-import type { Revocations } from '../connection/revocations.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
 import { attempt } from '../host-code.ts'
-import type { Clock } from '../protocol/clock.ts'
 import { SUBPROTOCOL } from '../protocol/system.ts'
 import type { Refusals } from '../stats.ts'
-import type { MarkedAction } from './act.ts'
+import type { ActionContext, MarkedAction } from './act.ts'
 import { actionOf } from './act.ts'
+import type { HandshakeHost } from './handshake.ts'
 import { adopt, Handshake, offeredIn } from './handshake.ts'
-import type { Handshakes } from './handshakes.ts'
 import type { PageState } from './page-state.ts'
 import { buildPageState } from './page-state.ts'
 import type { Identity } from './profile.ts'
-import type { Rechecks } from './recheck.ts'
 
 /** How an action ended. */
 export interface ActionEvent {
@@ -28,17 +25,17 @@ export interface ActionEvent {
   readonly error?: unknown
 }
 
-export interface RouteParts {
-  readonly clock: Clock
-  readonly handshakeTimeoutMs: number
-  readonly handshakes: Handshakes
+export interface RouteParts extends HandshakeHost {
   readonly refusals: Refusals
-  readonly revocations: Revocations
-  readonly rechecks: Rechecks | null
   readonly identify: (request: FastifyRequest) => Identity | Promise<Identity>
   readonly allowsOrigin: (request: FastifyRequest) => boolean | Promise<boolean>
   readonly onAction: ((event: ActionEvent) => void) | null
 }
+
+/** Where an upgrade request says whose it is. */
+const OURS: unique symbol = Symbol('fastify-channels.routes')
+
+type Marked = object & { [OURS]?: Routes }
 
 /** RFC 6455 §4.1: sixteen bytes in base64. */
 const KEY = /^[+/0-9A-Za-z]{22}==$/
@@ -52,16 +49,14 @@ const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
 export class Routes {
   readonly #parts: RouteParts
   readonly #socketRoutes = new WeakMap<RouteOptions, MarkedAction>()
-  /** Upgrade requests of ours, for `handleProtocols`, which is one function for the whole server. */
-  readonly #ours = new WeakSet<object>()
 
   constructor(parts: RouteParts) {
     this.#parts = parts
   }
 
-  /** Whether this request belongs to an action. */
+  /** Whether this upgrade request belongs to an action: `handleProtocols` is one function for the whole server. */
   isOurs(raw: object): boolean {
-    return this.#ours.has(raw)
+    return (raw as Marked)[OURS] === this
   }
 
   /** @throws FST_CHANNELS_WEBSOCKET_OPTION */
@@ -102,13 +97,13 @@ export class Routes {
   #ordinary(action: MarkedAction, mayUpgrade: boolean): RouteHandlerMethod {
     const routes = this
     return async function (request, reply) {
-      const signal = new AbortController().signal
       const started = routes.#parts.clock.monotonic()
       try {
         const { profile } = await routes.#parts.identify(request)
         const pageState = buildPageState(action.key, request, profile, routes.#parts.clock.wall())
-        arrange(pageState, ordinaryRendezvous(action.key, pageState, request.ip, mayUpgrade, signal))
-        const result = await action.run(this, pageState, { request, reply, signal })
+        const rendezvous = ordinaryRendezvous(action.key, pageState, request.ip, mayUpgrade)
+        arrange(pageState, rendezvous)
+        const result = await action.run(this, pageState, new Context(request, reply, rendezvous))
         routes.#report(action.key, started, 'answered', request)
         if (result !== undefined || reply.sent) return result
         // Fastify would wait for an answer for ever.
@@ -132,11 +127,10 @@ export class Routes {
     reply.header('connection', 'close')
     let handshake: Handshake | null = null
     try {
-      this.#ours.add(request.raw)
+      ;(request.raw as Marked)[OURS] = this
       const fault = faultOf(request)
       if (fault !== null) throw this.#counted(fault)
-      const { handshakeTimeoutMs: timeoutMs, ...parts } = this.#parts
-      handshake = new Handshake({ ...parts, key: action.key, request, reply, timeoutMs, shake })
+      handshake = new Handshake(this.#parts, { key: action.key, request, reply, shake })
       const work = this.#act(app, action, request, reply, handshake, started)
       return await Promise.race([work, handshake.ended])
     } catch (error) {
@@ -163,7 +157,7 @@ export class Routes {
       const pageState = buildPageState(action.key, request, handshake.profile, this.#parts.clock.wall())
       handshake.logger = pageState.logger
       arrange(pageState, handshake)
-      const result = await action.run(app, pageState, { request, reply, signal: handshake.signal })
+      const result = await action.run(app, pageState, new Context(request, reply, handshake))
       if (result === undefined && !handshake.isOpen && !reply.sent)
         throw channelsError('FST_CHANNELS_NO_ANSWER', action.key)
       this.#report(action.key, started, handshake.isOpen ? 'upgraded' : 'answered', request)
@@ -229,19 +223,39 @@ function withHeaders(error: unknown, reply: FastifyReply): unknown {
   return error
 }
 
+class Context implements ActionContext {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly #rendezvous: Rendezvous
+
+  constructor(request: FastifyRequest, reply: FastifyReply, rendezvous: Rendezvous) {
+    this.request = request
+    this.reply = reply
+    this.#rendezvous = rendezvous
+  }
+
+  /** Made for who asks for it. */
+  get signal(): AbortSignal {
+    return this.#rendezvous.signal
+  }
+}
+
 /** An ordinary request of a socket route passes the same checks and is then told to come by WebSocket. */
 function ordinaryRendezvous(
   key: string,
   { profile, logger }: PageState<never, never>,
   ip: string,
-  mayUpgrade: boolean,
-  signal: AbortSignal
+  mayUpgrade: boolean
 ): Rendezvous {
+  let never: AbortController | null = null
   return {
     profile,
     logger,
     ip,
-    signal,
+    get signal() {
+      never ??= new AbortController()
+      return never.signal
+    },
     kind: 'plain',
     resume: null,
     ticket: null,

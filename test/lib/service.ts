@@ -416,7 +416,7 @@ t.test('hooks may close the connection that they are told of', async t => {
 
 t.test('a token bucket fills at its rate, up to its burst, and knows its debt', async t => {
   const clock = new ManualClock()
-  const bucket = new TokenBucket(clock, 10, 2)
+  const bucket = new TokenBucket({ clock, perSecond: 10, burst: 2 })
   t.strictSame([bucket.take(), bucket.take(), bucket.take()], [0, 0, 100])
   t.equal(bucket.debt, 1)
   t.equal(bucket.tryTake(), 200)

@@ -1,0 +1,69 @@
+import { once } from 'node:events'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { act } from '../../plugins/index.ts'
+import { connect } from '../fixtures/raw-client.ts'
+import { serve } from '../fixtures/server.ts'
+import { until } from '../fixtures/until.ts'
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
+
+t.test('an open connection keeps neither its request nor its response', async t => {
+  const kept: Array<[string, WeakRef<object>]> = []
+  const { url } = await serve(t, {}, app => {
+    app.addHook('onRequest', async (request, reply) => {
+      const parts = { request, reply, raw: request.raw, response: reply.raw }
+      for (const [name, part] of Object.entries(parts)) kept.push([name, new WeakRef<object>(part)])
+    })
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  const clients = [await connect(`${url}/ws`), await connect(`${url}/ws`)]
+  t.equal(kept.length, 8)
+  // The parser that read the latest request may keep it until the next one comes.
+  const alive = (): string[] => {
+    gc()
+    return kept.slice(0, 4).flatMap(([name, part]) => (part.deref() === undefined ? [] : [name]))
+  }
+  await until('they are collected', () => alive().length === 0)
+  t.pass('both were collected while the connections were open')
+  for (const client of clients) await client.close()
+})
+
+t.test('who waits for the end of the response hears of it when the link is gone, as without this package', async t => {
+  const ends: string[] = []
+  const { url } = await serve(t, {}, app => {
+    app.addHook('onRequest', async (_request, reply) => void reply.raw.on('close', () => ends.push('closed')))
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  const client = await connect(`${url}/ws`)
+  t.strictSame(ends, [])
+  await client.close()
+  await until('it hears', () => ends.length === 1)
+  t.strictSame(ends, ['closed'])
+})
+
+t.test('ws’s own list holds the host’s sockets and none of ours, and closing the app ends both', async t => {
+  const { app, url } = await serve(t, {}, app => {
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+    app.get('/other', { websocket: true }, () => {})
+  })
+  const ours = await connect(`${url}/ws`)
+  const other = new WebSocket(`${url.replace('http', 'ws')}/other`)
+  await once(other, 'open')
+  t.equal(app.websocketServer.clients.size, 1)
+  const [code] = await Promise.all([once(other, 'close').then(([code]) => code as number), app.close()])
+  t.equal(code, 1005, 'the host’s, by @fastify/websocket')
+  t.match(await ours.closed, { code: 1012 }, 'ours, by the service')
+})
