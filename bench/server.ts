@@ -1,10 +1,11 @@
 // Our side of the benchmarks: the whole service with its defaults. What a benchmark would run into is raised, and printed.
-// PORT, BROKER (`memory`, or `sqlite:` and the path of a file) and LOG=1 (channels with a log) choose.
+// PORT, BROKER (`memory`, or `sqlite:` and the path of a file) and LOG=1 (channels with a log) choose; PRESENCE=1 gives
+// every connection a user of its own, of whom the channel's members are told; PUBLISH=CHANNELS:RATE publishes by itself.
 import { fastify } from 'fastify'
 import { act, channels, memory, sqlite } from 'fastify-channels'
 import { command, defineChannel, Type } from 'fastify-channels/protocol'
 
-const { PORT = '0', BROKER = 'memory', LOG = '' } = process.env
+const { PORT = '0', BROKER = 'memory', LOG = '', PRESENCE = '', PUBLISH = '' } = process.env
 
 const limits = {
   messagesPerSecond: 1_000_000,
@@ -23,12 +24,14 @@ const parts = {
 }
 
 const app = fastify()
-await app.register(channels, { limits, origin: 'any', broker: brokerOf(BROKER) })
+const users = PRESENCE === '1' ? { profile: ({ id }: { id: string }) => ({ id }) } : {}
+await app.register(channels, { limits, origin: 'any', broker: brokerOf(BROKER), ...users })
 
 for (const definition of [defineChannel('bench', parts), defineChannel('own-:n', parts)]) {
   app.sockets.serve(definition, {
     access: () => true,
     log: LOG === '1',
+    presence: PRESENCE === '1',
     commands: {
       msg: (param, { publish }) => publish({ cmd: 'msg', param }),
       // What is published bears no mark, so that whoever counts marks counts acks.
@@ -53,10 +56,41 @@ app.get(
   '/ws/own/:n',
   act('own', async (app, ps) => void (await app.sockets.upgrade(ps, `own-${ps.params.n}`)))
 )
+// A channel for each two.
+app.get(
+  '/ws/pair/:n',
+  act('pair', async (app, ps) => void (await app.sockets.upgrade(ps, `own-${Number(ps.params.n) >> 1}`)))
+)
+// As many channels as the path says, the same for every connection.
+app.get(
+  '/ws/many/:count',
+  act('many', async (app, ps) => {
+    const connection = await app.sockets.upgrade(ps, 'own-0')
+    for (let n = 1; n < Number(ps.params.count); n++) await app.sockets.join(connection, `own-${n}`)
+  })
+)
 
 const address = await app.listen({ port: Number(PORT), host: '127.0.0.1' })
-console.error(`${address}, broker ${BROKER}, log ${LOG === '1'}; raised, and none off: ${JSON.stringify(limits)}`)
+const chosen = `broker ${BROKER}, log ${LOG === '1'}, presence ${PRESENCE === '1'}`
+console.error(`${address}, ${chosen}; raised, and none off: ${JSON.stringify(limits)}`)
 process.send?.(new URL(address).port)
+
+if (PUBLISH !== '') publishAtRate(...(PUBLISH.split(':').map(Number) as [number, number]))
+
+/** To `own-0` and those after it by turns, or to `bench` where there are none. */
+function publishAtRate(count: number, perSecond: number): void {
+  const pad = 'x'.repeat(80)
+  const started = performance.now()
+  let published = 0
+  setInterval(() => {
+    const due = ((performance.now() - started) / 1000) * perSecond
+    for (; published < due; published++) {
+      const channel = count === 0 ? 'bench' : `own-${published % count}`
+      const bs = count === 0 ? published + 1 : Math.floor(published / count) + 1
+      void app.sockets.broadcast(channel, { cmd: 'msg', param: { bs, bt: Number(process.hrtime.bigint()), pad } })
+    }
+  }, 5)
+}
 
 function brokerOf(name: string) {
   return name.startsWith('sqlite:') ? sqlite({ path: name.slice('sqlite:'.length) }) : memory()

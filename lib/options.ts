@@ -135,6 +135,7 @@ const OPTIONS_SCHEMA = {
   recheckMs: count(0, MAX_RECHECK_MS),
   broker: fn,
   checkEvents: Type.Boolean(),
+  compression: Type.Boolean(),
   userChannel: Type.Boolean(),
   onMessage: fn,
   onOpen: fn,

@@ -8,6 +8,7 @@ import type { BrokerFactory } from '../lib/broker/broker.ts'
 import { memory } from '../lib/broker/memory.ts'
 import { systemClock } from '../lib/clock.ts'
 import type { CloseEvent, Connection } from '../lib/connection/connection.ts'
+import { Deflater } from '../lib/connection/deflate.ts'
 import { channelsError } from '../lib/errors.ts'
 import type { MessageHandler } from '../lib/inbound/handlers.ts'
 import type { Logger } from '../lib/log.ts'
@@ -56,6 +57,8 @@ export interface ChannelsOptions extends Partial<Times> {
   readonly clientPath?: string
   /** Whether what the server publishes is held against the contract. Default: unless NODE_ENV is `production`. */
   readonly checkEvents?: boolean
+  /** Whether messages of 1,024 bytes and more are compressed for clients that offer it (RFC 7692). Default false. */
+  readonly compression?: boolean
   /** Whether each connection with a profile joins `user-<id>`. Default true. */
   readonly userChannel?: boolean
   /** Takes messages on channels without commands of their own. Default: they are refused. */
@@ -76,6 +79,9 @@ void optionsAreListed
 
 /** Below it a handshake that is reset while a hook runs ends the process, by an uncaught ECONNRESET. */
 const WEBSOCKET_FLOOR = [11, 3, 6] as const
+
+/** What is compressed once must do for all: there is no context from the message before. */
+const DEFLATE_OPTIONS = { serverNoContextTakeover: true, clientNoContextTakeover: true }
 
 /** How much longer than a handshake an upgrade request may live that no action answers. */
 const GUARD_SLACK_MS = 1_000
@@ -119,6 +125,7 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     revocations: service.revocations,
     rechecks: options.profile === undefined ? null : rechecksOf(service, options.profile),
     allowsOrigin: originCheck(options, signedCookie),
+    deflater: options.compression === true ? new Deflater(clock) : null,
     onAction: options.onAction ?? null
   })
   const guard = new Guard(clock, times.handshakeTimeoutMs + GUARD_SLACK_MS)
@@ -138,7 +145,7 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
   })
   app.addHook('onRoute', route => routes.before(route))
   await app.register(websocket, {
-    options: websocketOptions(limits.payloadBytes, times.closeGraceMs, routes),
+    options: websocketOptions(limits.payloadBytes, times.closeGraceMs, routes, options.compression === true),
     errorHandler: terminate
   })
   app.addHook('onRoute', route => routes.after(route))
@@ -178,11 +185,12 @@ function isOlder(version: string, floor: readonly number[]): boolean {
 function websocketOptions(
   maxPayload: number,
   closeGraceMs: number,
-  routes: Routes
+  routes: Routes,
+  compression: boolean
 ): NonNullable<WebsocketPluginOptions['options']> & { closeTimeout: number } {
   return {
     maxPayload,
-    perMessageDeflate: false,
+    perMessageDeflate: compression && DEFLATE_OPTIONS,
     closeTimeout: closeGraceMs,
     // One function for the whole server: on routes that are not ours it does what ws does without one.
     handleProtocols: (offered: Set<string>, request: object) =>

@@ -18,7 +18,8 @@ export const services = [
     variable: 'CHROMIUM_PATH',
     binaries: ['chromium', 'chromium-browser', 'google-chrome-stable', 'google-chrome'],
     debian: 'chromium'
-  }
+  },
+  { name: 'g++', variable: 'CXX', binaries: ['g++'], debian: 'g++' }
 ]
 
 /**

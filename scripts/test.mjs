@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { ensureServices } from './ensure-services.mjs'
+import { isCI, locate, missingReason, services } from './services.mjs'
 
 /**
  * @typedef {{ passed: number, failed: number, skipped: number }} Counts
@@ -26,7 +27,8 @@ const groups = [
   [{ name: 'check:simulation', run: said => script('check:simulation', said), needs: 'build' }],
   [{ name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' }],
   [{ name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' }],
-  [{ name: 'check:sabotages', run: sabotages, needs: 'build' }]
+  [{ name: 'check:sabotages', run: sabotages, needs: 'build' }],
+  [{ name: 'bench:guard', run: guard, needs: 'build' }]
 ]
 /** @type {readonly Step[]} */
 const steps = groups.flat()
@@ -99,6 +101,14 @@ async function sabotages() {
   ])
   const passed = codes.filter(code => code === 0).length
   return { passed, failed: codes.length - passed, skipped: 0 }
+}
+
+/** Whether a delivery costs what it did: measured by the benchmarks' load generator, which has to be compiled. */
+async function guard() {
+  const compiler = services.find(({ name }) => name === 'g++')
+  if (locate(compiler) !== undefined) return script('bench:guard', null)
+  console.log(`*** ${missingReason(compiler)} ***`)
+  return { passed: 0, failed: isCI() ? 1 : 0, skipped: isCI() ? 0 : 1 }
 }
 
 /** Runs a check, and writes what it said when it has ended. @param {string} script @param {string[]} args */

@@ -11,7 +11,7 @@ function build() {
   if (existsSync(program) && statSync(program).mtimeMs > statSync(source).mtimeMs) return
   mkdirSync(folder, { recursive: true })
   try {
-    execFileSync('g++', ['-O2', '-std=c++20', '-o', program, source], { stdio: 'inherit' })
+    execFileSync(process.env.CXX || 'g++', ['-O2', '-std=c++20', '-o', program, source], { stdio: 'inherit' })
   } catch (error) {
     throw new Error('the load generator is one C++ file and needs g++ (apt-get install g++)', { cause: error })
   }

@@ -26,28 +26,42 @@ export const DIALS = {
   socketio: { proto: 'sio', init: '42["join","bench"]', ready: 'joined' }
 }
 
+/** Messages as each server takes them, 150 bytes long. */
+export const MESSAGES = {
+  ours: {
+    pub: '{"channel":"bench","cmd":"msg","param":{"bs":{s},"bt":{t},"pad":"{pad}"}}',
+    echo: '{"channel":"bench","cmd":"echo","id":{s},"param":{"bs":{s},"bt":{t},"pad":"{pad}"}}'
+  },
+  socketio: {
+    pub: '42["msg",{"channel":"bench","cmd":"msg","param":{"bs":{s},"bt":{t},"pad":"{pad}"}}]',
+    echo: '42["echo",{"channel":"bench","cmd":"echo","param":{"bs":{s},"bt":{t},"pad":"{pad}"}}]'
+  }
+}
+
 /**
- * Starts a server and resolves once it listens.
+ * Starts a server and resolves once it listens: on a free port, unless it is given one.
  * @param {keyof typeof PATHS} name
- * @param {{ env?: Record<string, string>, pin?: string[] }} [options]
+ * @param {{ env?: Record<string, string>, pin?: string[], port?: number }} [options]
  */
-export async function start(name, { env = {}, pin = [] } = {}) {
+export async function start(name, { env = {}, pin = [], port: given } = {}) {
   let path = PATHS[name]
   if (name === 'ours' && !existsSync(path)) throw new Error('npm run build comes first')
   if (name in ON_DEMAND) path = install(path, ON_DEMAND[name])
-  const port = await freePort()
-  const flags = ['--require', join(import.meta.dirname, 'gc.cjs')]
+  const port = given ?? (await freePort())
+  const flags = ['--require', join(import.meta.dirname, 'probe.cjs')]
   const [command, ...args] = [...pin, process.execPath, ...flags, path]
   const child = spawn(command, args, {
     env: { ...process.env, NODE_ENV: 'production', PORT: String(port), ...env },
-    stdio: ['ignore', 'ignore', 'pipe']
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc']
   })
   let said = ''
   child.stderr.on('data', data => {
     said += data
   })
   const exit = once(child, 'exit')
-  await listening(port, exit)
+  // Ours says so itself, to the millisecond.
+  if (name === 'ours') await Promise.race([once(child, 'message'), failed(exit)])
+  else await listening(port, failed(exit))
   return {
     name,
     port,
@@ -55,6 +69,11 @@ export async function start(name, { env = {}, pin = [] } = {}) {
     /** What it has told of itself. */
     get said() {
       return said.trim()
+    },
+    /** How late its event loop was since this was last asked, in milliseconds. */
+    async lateness() {
+      child.send('lateness')
+      return (await once(child, 'message'))[0]
     },
     async stop() {
       child.kill('SIGKILL')
@@ -95,8 +114,13 @@ async function freePort() {
   return port
 }
 
-async function listening(port, exit) {
+function failed(exit) {
   const over = exit.then(([code]) => Promise.reject(new Error(`the server ended: ${code}`)))
+  over.catch(() => {})
+  return over
+}
+
+async function listening(port, over) {
   for (;;) {
     const socket = connect({ port, host: '127.0.0.1' })
     const open = await Promise.race([
@@ -107,10 +131,7 @@ async function listening(port, exit) {
       over
     ])
     socket.destroy()
-    if (open) {
-      over.catch(() => {})
-      return
-    }
+    if (open) return
     await new Promise(resolve => setTimeout(resolve, 20))
   }
 }

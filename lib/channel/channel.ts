@@ -19,7 +19,8 @@ import type { FeedSink, LiveGap } from './feed.ts'
 import { Feed } from './feed.ts'
 import { Presence } from './presence.ts'
 import type { Recovery } from './recovery.ts'
-import { encodeEntry, encodeSkip } from './recovery.ts'
+import { encodeSkip } from './recovery.ts'
+import { encodeEntry, Replay } from './replay.ts'
 import type { Subscription } from './subscription.ts'
 
 const NO_PARAMS: Readonly<Record<string, string>> = Object.freeze({})
@@ -47,6 +48,8 @@ export class Channel implements FeedSink {
   readonly members: Subscription[] = []
   /** Members that still read their past, and those about to be. */
   readonly recoveries = new Map<Subscription, Recovery>()
+  /** What those read. */
+  readonly replay: Replay
   /** Members that were lost and may be back in a moment, by session: till then their users are here. */
   readonly lost = new Map<string, Delayed>()
   /** Connections on the way in, which count against the room. */
@@ -63,6 +66,7 @@ export class Channel implements FeedSink {
     this.resolved = resolved
     this.params = resolved?.params ?? NO_PARAMS
     this.#parts = parts
+    this.replay = new Replay(name, parts.broker, parts.clock)
     this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, parts.clock, this)
     this.#fanOut = new FanOut(this.members, parts.turn, this.traffic, this.origin, () => this.#tellPresence())
   }

@@ -1,4 +1,4 @@
-import type { Broker, Entry, ReadResult } from '../broker/broker.ts'
+import type { Entry } from '../broker/broker.ts'
 import { isAddressed } from '../connection/address.ts'
 import { encodeText } from '../connection/frame.ts'
 import { encodeFrame, withPlace } from '../protocol/message.ts'
@@ -6,10 +6,10 @@ import type { GapReason, Outcome, Position } from '../protocol/position.ts'
 import { samePosition } from '../protocol/position.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { Channel } from './channel.ts'
+import type { Replayed } from './replay.ts'
+import { encodeEntry, PAGE_ENTRIES } from './replay.ts'
 import type { Subscription } from './subscription.ts'
 
-/** Entries that are read and sent at once, or that wait while that is done; what is over is read from the log. */
-const PAGE_ENTRIES = 500
 /** Milliseconds until the log is read again where the last reading brought nothing new. */
 const RETRY_MS = 100
 
@@ -23,7 +23,6 @@ export type Admit = (outcome: Outcome, position: Position) => boolean
 export class Recovery {
   readonly #channel: Channel
   readonly #subscription: Subscription
-  readonly #broker: Broker
   readonly #admit: Admit
   /** Live entries since the last reading began; null where there were too many to hold. */
   #held: Entry[] | null = []
@@ -33,10 +32,9 @@ export class Recovery {
   #at: Position
   #admitted = false
 
-  constructor(channel: Channel, subscription: Subscription, broker: Broker, position: Position, admit: Admit) {
+  constructor(channel: Channel, subscription: Subscription, position: Position, admit: Admit) {
     this.#channel = channel
     this.#subscription = subscription
-    this.#broker = broker
     this.#at = position
     this.#admit = admit
   }
@@ -71,23 +69,24 @@ export class Recovery {
   async #turn(): Promise<boolean> {
     this.#held = []
     this.#heldLength = this.#sent = 0
-    const result = await this.#read()
+    const replayed = await this.#read()
     if (this.#ended) return false
     // Delivery must not go on before the place where the client stands: it would get again what it has.
-    if (result === 'failed') return this.#isAhead || this.#lose('store-error')
+    if (replayed === 'failed') return this.#isAhead || this.#lose('store-error')
+    const { result } = replayed
     if (result.kind === 'lost') {
       await this.#channel.reach(result.head)
       return !this.#ended && this.#lose(result.reason)
     }
     if (!this.#enter({ kind: 'recovered', from: this.#at.offset, to: result.head.offset })) return false
-    for (const entry of result.entries) this.#send(entry)
+    this.#sendAll(result.entries, replayed)
     return !(result.complete && this.#join())
   }
 
-  async #read(): Promise<ReadResult | 'failed'> {
+  async #read(): Promise<Replayed | 'failed'> {
+    const { head, replay } = this.#channel
     try {
-      const limits = { entries: PAGE_ENTRIES, bytes: this.#subscription.connection.pageBytes }
-      return await this.#broker.read(this.#channel.name, { after: this.#at }, limits)
+      return await replay.read(this.#at, this.#subscription.connection.pageBytes, head!)
     } catch (error) {
       this.#channel.failed(error)
       return 'failed'
@@ -127,7 +126,9 @@ export class Recovery {
 
   /** From this very moment on live entries are for fan-out to send. */
   #leave(): void {
-    this.#channel.recoveries.delete(this.#subscription)
+    const { recoveries, replay } = this.#channel
+    recoveries.delete(this.#subscription)
+    if (recoveries.size === 0) replay.clear()
   }
 
   /** What is missing is told, and delivery goes on from the channel's head, in this turn. */
@@ -146,6 +147,20 @@ export class Recovery {
     return false
   }
 
+  /** A page in one piece, unless some of it is not for this one. */
+  #sendAll(entries: readonly Entry[], { frames, except }: Replayed): void {
+    const { connection } = this.#subscription
+    const last = entries.at(-1)
+    if (last === undefined) return
+    if (isAddressed(connection, except)) {
+      for (const entry of entries) this.#send(entry)
+      return
+    }
+    this.#at = { epoch: this.#at.epoch, offset: last.offset, tag: last.tag }
+    for (const { text } of entries) this.#sent += text.length
+    connection.sendEncoded(frames, entries.length, this.#channel.origin)
+  }
+
   #send(entry: Entry): void {
     const { connection } = this.#subscription
     this.#at = { epoch: this.#at.epoch, offset: entry.offset, tag: entry.tag }
@@ -153,11 +168,6 @@ export class Recovery {
     const frame = isAddressed(connection, entry.except) ? encodeSkip(this.#channel.name, entry) : encodeEntry(entry)
     connection.sendEncoded(frame, 1, this.#channel.origin)
   }
-}
-
-/** The bytes of a publication: the same in a replay as live. */
-export function encodeEntry({ text, offset, tag }: Entry): Uint8Array {
-  return encodeText(withPlace(text, offset, tag))
 }
 
 /** What stands in a publication's place for those that it is not for. */

@@ -185,7 +185,7 @@ export class Channels {
     else if (samePosition(since, head)) void take({ kind: 'recovered', from: head.offset, to: head.offset }, head)
     else {
       let done = false
-      const recovery = new Recovery(channel, subscription, this.#broker, since, (outcome, position) => {
+      const recovery = new Recovery(channel, subscription, since, (outcome, position) => {
         done = true
         return take(outcome, position)
       })

@@ -1,5 +1,8 @@
 import type { Clock } from '../protocol/clock.ts'
 
+/** Writes of one slice. Each takes some microseconds, so that a slice holds others up for a hundredth of a second or two. */
+const SLICE = 2_000
+
 /** Something that has frames waiting to be put into outboxes. */
 export interface Batch {
   distribute(): void
@@ -12,7 +15,8 @@ export interface Flushable {
 
 /**
  * Collects what is to be sent in this turn of the event loop and sends it at the turn's end: each channel's publications
- * as one batch, in the order in which the channels were first published to, then one write per socket.
+ * as one batch, in the order in which the channels were first published to, then one write per socket. Where that is more
+ * than a slice, the other sockets' turn comes after everybody else's.
  */
 export class Turn {
   readonly #clock: Clock
@@ -34,17 +38,18 @@ export class Turn {
     this.#schedule()
   }
 
-  /** Sends now what has been collected. */
+  /** Sends now what has been collected, up to a slice. */
   flush(): void {
     this.distribute()
     this.write()
   }
 
-  /** Writes what is in the outboxes. */
+  /** Writes what is in the outboxes, up to a slice. What comes meanwhile for those that still wait goes with the rest. */
   write(): void {
     const outboxes = this.#outboxes
-    this.#outboxes = []
-    for (const outbox of outboxes) outbox.flush()
+    this.#outboxes = outboxes.length > SLICE ? outboxes.slice(SLICE) : []
+    if (this.#outboxes.length > 0) this.#schedule()
+    for (let i = 0; i < outboxes.length && i < SLICE; i++) outboxes[i]!.flush()
   }
 
   /** Puts what was published so far into the outboxes, so that what is sent next comes after it. */

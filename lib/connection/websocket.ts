@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { RawData, WebSocket } from 'ws'
 import type { CloseName } from '../protocol/close-code.ts'
+import type { Deflater } from './deflate.ts'
 import type { Receiver, Transport } from './transport.ts'
 
 const OPEN = 1
@@ -14,23 +15,26 @@ type Borne = WebSocket & { [TRANSPORT]: WebSocketTransport }
 
 /**
  * A transport over a ws socket. Reading, masking, fragments, pings and closes are ws's; our frames go straight to the TCP
- * socket, because they are encoded once for many receivers. ws compresses nothing (perMessageDeflate is off), so it holds
- * no queue of its own that our bytes could overtake.
+ * socket, because they are encoded once for many receivers. What ws itself sends are control frames, which it compresses
+ * never, so it holds no queue of its own that our bytes could overtake.
  */
 export class WebSocketTransport implements Transport {
   readonly framing = 'websocket'
   readonly protocol: string
   readonly #ws: WebSocket
   readonly #socket: Socket
+  /** Null where nothing is compressed. */
+  readonly #deflater: Deflater | null
   #receiver: Receiver | null = null
   /** Stands in for the byte count where the stream has none, as in @fastify/websocket's injectWS. */
   #events = 0
   #ended: { code: number; reason: string } | null = null
 
   /** Must be called in the turn of the handshake: listeners that came later would miss frames. */
-  constructor(ws: WebSocket, socket: Socket) {
+  constructor(ws: WebSocket, socket: Socket, deflater: Deflater | null = null) {
     this.#ws = ws
     this.#socket = socket
+    this.#deflater = deflater !== null && ws.extensions.includes('permessage-deflate') ? deflater : null
     this.protocol = ws.protocol
     // Of @fastify/websocket, whose listener keeps the request and the reply alive as long as the socket.
     const others = ws.listeners('error')
@@ -50,9 +54,11 @@ export class WebSocketTransport implements Transport {
     else receiver.closed(this.#ended.code, this.#ended.reason)
   }
 
-  write(frames: readonly Uint8Array[]): void {
+  write(plain: readonly Uint8Array[]): void {
     const socket = this.#socket
+    const deflater = this.#deflater
     if (this.#ws.readyState !== OPEN || !socket.writable) return
+    const frames = deflater === null ? plain : plain.map(batch => deflater.frames(batch))
     if (frames.length === 1) {
       socket.write(frames[0]!)
       return

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Connection, ConnectionKind } from '../connection/connection.ts'
+import type { Deflater } from '../connection/deflate.ts'
 import { Expiry } from '../connection/expiry.ts'
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import type { Resume } from '../connection/resume.ts'
@@ -27,6 +28,8 @@ export interface HandshakeHost {
   readonly revocations: Revocations
   /** Null where nobody asks again. */
   readonly rechecks: Rechecks | null
+  /** Null where nothing is compressed. */
+  readonly deflater: Deflater | null
 }
 
 /** Everything that one handshake works with. */
@@ -148,6 +151,7 @@ export class Handshake implements Rendezvous, Pending {
   open(): WebSocketTransport {
     this.assertPending()
     this.#detach()
+    this.#limitExtensions()
     this.#parts.shake()
     this.#leave()
     // ws refused it and has answered: a server of its own that is closing, or a rule of its own.
@@ -156,7 +160,7 @@ export class Handshake implements Rendezvous, Pending {
       throw channelsError('FST_CHANNELS_SOCKET_GONE')
     }
     this.#state = 'open'
-    return new WebSocketTransport(this.#ws, this.#socket)
+    return new WebSocketTransport(this.#ws, this.#socket, this.#host.deflater)
   }
 
   /**
@@ -168,6 +172,13 @@ export class Handshake implements Rendezvous, Pending {
     this.#socket.off('end', this.#gone)
     const { raw } = this.#parts.reply
     if (raw.listenerCount('close') === 0) raw.detachSocket(this.#socket)
+  }
+
+  /** What is compressed once has the full window: who allows only a smaller one is sent everything as it is. */
+  #limitExtensions(): void {
+    const { headers } = this.#parts.request.raw
+    if (headers['sec-websocket-extensions']?.includes('server_max_window_bits') !== true) return
+    if (this.#host.deflater !== null) delete headers['sec-websocket-extensions']
   }
 
   opened(connection: Connection): void {

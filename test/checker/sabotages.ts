@@ -49,7 +49,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     finds: ['altered'],
     patches: [
       {
-        file: 'lib/channel/recovery.ts',
+        file: 'lib/channel/replay.ts',
         search: 'return encodeText(withPlace(text, offset, tag))',
         replace:
           'return encodeText(withPlace(Math.random() < 0.001 ? text.replace(/(param.*?)(\\d)/, (_, before, digit) => before + ((digit % 9) + 1)) : text, offset, tag))'
@@ -322,9 +322,22 @@ export const SABOTAGES: readonly Sabotage[] = [
     finds: ['silent-hole'],
     patches: [
       {
-        file: 'lib/channel/recovery.ts',
-        search: 'for (const entry of result.entries) this.#send(entry)',
-        replace: 'for (const entry of result.entries.slice(result.entries.length > 1 ? 1 : 0)) this.#send(entry)'
+        file: 'lib/channel/replay.ts',
+        search: 'Buffer.concat(entries.map(encodeEntry))',
+        replace: 'Buffer.concat(entries.slice(entries.length > 1 ? 1 : 0).map(encodeEntry))'
+      }
+    ]
+  },
+  {
+    name: 'page-of-another-position',
+    about: 'who comes back is sent the page that was read for somebody else, whatever the position',
+    finds: ['duplicate', 'silent-hole', 'reorder', 'wrong-outcome', 'inconsistent-offset', 'not-converged'],
+    patches: [
+      {
+        file: 'lib/channel/replay.ts',
+        search:
+          'kept.bytes === bytes && samePosition(kept.after, after) && (kept.brought || samePosition(kept.head, head))',
+        replace: 'kept.bytes === bytes && kept.brought'
       }
     ]
   },
@@ -464,8 +477,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/channel/recovery.ts',
-        search: 'for (const entry of result.entries) this.#send(entry)',
-        replace: 'for (const entry of [...result.entries, ...result.entries]) this.#send(entry)'
+        search: 'this.#sendAll(result.entries, replayed)',
+        replace: 'this.#sendAll(result.entries, replayed); this.#sendAll(result.entries, replayed)'
       }
     ]
   },

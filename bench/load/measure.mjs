@@ -1,0 +1,43 @@
+// One measurement: a server that is started for it, and the load generator against it.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { load } from './load.mjs'
+import { DIALS, MESSAGES, start } from './servers.mjs'
+
+/** What stands before the server's command and before the load generator's: each has a core of its own, where there are two. */
+export const pins =
+  availableParallelism() < 2 || process.platform !== 'linux'
+    ? [[], []]
+    : [
+        ['taskset', '-c', '0'],
+        ['taskset', '-c', '1']
+      ]
+
+let told = false
+
+/**
+ * @param {string} name of the server
+ * @param {{ load: object, env?: Record<string, string>, warm?: number, beside?: object }} options as a scenario has them
+ */
+export async function measure(name, { load: options, env = {}, warm = 0, beside }) {
+  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'fastify-channels-bench-'))
+  const own = Object.entries(env).map(([key, value]) => [key, value.replace('DISK', join(folder, 'log.db'))])
+  const server = await start(name, { env: Object.fromEntries(own), pin: pins[0] })
+  try {
+    const { port, pid } = server
+    const msg = MESSAGES[name]?.[options.mode]
+    const all = { ...DIALS[name], ...options, ...(msg === undefined ? {} : { msg }), port, pid }
+    const other = beside === undefined ? null : load({ ...DIALS[name], ...beside, port }, pins[1])
+    if (beside !== undefined) await new Promise(resolve => setTimeout(resolve, 3_000))
+    for (let i = 0; i < warm; i++) await load(all, pins[1])
+    const figures = await load(all, pins[1])
+    await other
+    return figures
+  } finally {
+    if (name === 'ours' && !told) console.log(server.said)
+    told ||= name === 'ours'
+    await server.stop()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
