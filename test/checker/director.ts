@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Chance } from '../fixtures/chance.ts'
 import { analyse } from './analysis/analyse.ts'
 import { Faults } from './faults.ts'
+import { garbage } from './garbage.ts'
 import { readJournal } from './journal.ts'
 import type { Plan } from './plan.ts'
 import { channelsOf } from './plan.ts'
@@ -51,6 +52,8 @@ async function play(stage: Stage): Promise<Omit<Outcome, 'seconds' | 'analysisMs
   const faults = await load(stage)
   await until(stage, SETTLE_MS, looks => missing(looks) === 0, 'not-back', 'not everybody was back after the load')
   await until(stage, SETTLE_MS, looks => waiting(looks) === 0, 'unsettled', 'commands still waited after the load')
+  // Strangers ask for what is not theirs, when nothing else can be the reason of an answer; and have been there, and gone.
+  await garbage(stage.port, plan.log, plan.seed, 0, detail => stage.found('hostile-served', detail))
   for (const { name } of channelsOf(plan)) await stage.publish(name, 'the last one')
   if (plan.log) await until(stage, HEAD_MS, atOnePlace, 'late', 'not everybody was at the head')
   else await sleep(500)
