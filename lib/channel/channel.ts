@@ -6,7 +6,7 @@ import type { Delayed } from '../connection/delay-line.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Origin } from '../connection/outbox.ts'
 import type { Turn } from '../connection/turn.ts'
-import type { Clock } from '../protocol/clock.ts'
+import type { Clock, Timer } from '../protocol/clock.ts'
 import { encodeFrame } from '../protocol/message.ts'
 import type { Position } from '../protocol/position.ts'
 import type { PresenceMember } from '../protocol/system.ts'
@@ -22,6 +22,14 @@ import type { Recovery } from './recovery.ts'
 import { encodeSkip } from './recovery.ts'
 import { encodeEntry, Replay } from './replay.ts'
 import type { Subscription } from './subscription.ts'
+
+/**
+ * For so long, in milliseconds for each member, members are not told again who is there: to tell one takes about a fifth of it. Where they are many
+ * and everybody comes at once (after a restart, say), nobody could get in for telling.
+ */
+const PRESENCE_REST_MS = 0.05
+/** A shorter rest is none: what changes in a small channel is told in the same turn. */
+const MIN_PRESENCE_REST_MS = 10
 
 const NO_PARAMS: Readonly<Record<string, string>> = Object.freeze({})
 
@@ -59,6 +67,8 @@ export class Channel implements FeedSink {
   /** Null in a channel without a log. */
   readonly #feed: Feed | null
   #started: Awaitable<void> | null = null
+  /** Runs until members may be told again who is there. */
+  #presenceRest: Timer | null = null
 
   constructor(name: string, resolved: Resolved | null, parts: ChannelParts) {
     this.name = name
@@ -106,6 +116,7 @@ export class Channel implements FeedSink {
   }
 
   end(): void {
+    this.#presenceRest?.cancel()
     this.#feed?.end()
   }
 
@@ -210,12 +221,23 @@ export class Channel implements FeedSink {
   }
 
   #tellPresence(): void {
+    if (this.#presenceRest !== null) return
     const diff = this.presence.takeDiff()
     if (diff === null || this.members.length === 0 || !this.tellsPresence) return
     const frame = encodeText(encodeFrame(systemFrame('$presence', diff, { channel: this.name })))
     this.publish(frame, { kind: 'channels.v1' })
     for (const { id } of diff.joins) this.#tellOnline(id, true)
     for (const { id } of diff.leaves) this.#tellOnline(id, false)
+    this.#restPresence()
+  }
+
+  #restPresence(): void {
+    const restMs = this.members.length * PRESENCE_REST_MS
+    if (restMs < MIN_PRESENCE_REST_MS) return
+    this.#presenceRest = this.#parts.clock.after(restMs, () => {
+      this.#presenceRest = null
+      this.#fanOut.touch()
+    })
   }
 
   /** The same news in the words that a plain client knows. */

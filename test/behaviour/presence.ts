@@ -23,7 +23,7 @@ function build() {
     clock,
     logger,
     broker: new MemoryBroker({ clock, logger, onControl: noop }, new MemoryStore()),
-    limits: DEFAULT_LIMITS,
+    limits: { ...DEFAULT_LIMITS, connectionsPerAddress: 0 },
     times: { ...DEFAULT_TIMES, heartbeatMs: 1_000_000 },
     hooks: {},
     refusals: new Refusals(),
@@ -199,3 +199,32 @@ t.test('a delay line does everything after the same delay, with one timer, unles
   t.strictSame(done, ['c', 'a', 'd', 'e', 'f'])
   t.equal(clock.pending, 0)
 })
+
+t.test(
+  'in a large room members are told again only after a rest, and then of all who came and went meanwhile',
+  async t => {
+    const { clock, open, service } = build()
+    const watcher = await open('ann')
+    const told = (): number => watcher.transport.frames.filter(({ cmd }) => cmd === '$presence').length
+    for (let n = 1; n < 199; n++) await open(`user${n}`)
+    t.equal(told(), 199, 'each of the first 199 in the turn in which they came')
+    await open('bob')
+    t.equal(told(), 200)
+    const eve = await open('eve')
+    eve.transport.closed(1000, '')
+    const { transport } = await open('zoe')
+    await clock.advance(9)
+    t.equal(told(), 200, 'the two hundredth began a rest of ten milliseconds')
+    await clock.advance(1)
+    t.equal(told(), 201)
+    t.strictSame(diffs(watcher.transport).slice(-2), ['+zoe', '-eve'], 'in one diff')
+    t.equal(watcher.transport.frames.at(-1)?.cmd, '$presence')
+    t.strictSame(diffs(transport), ['+zoe', '-eve'])
+    transport.closed(1000, '')
+    await clock.advance(1_000)
+    t.strictSame(diffs(watcher.transport).slice(-1), ['-zoe'])
+    for (const connection of service.connections.all()) connection.close(1000)
+    await clock.advance(400_000)
+    t.equal(clock.pending, 0, 'nothing rests where nobody is left')
+  }
+)
