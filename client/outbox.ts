@@ -152,7 +152,7 @@ export class Outbox {
     else if (retry === true) this.#retry(command, retryAfterMs)
     else if (code === 'voided' && command.error) this.#settle(command, command.error)
     // The server ran it once and has forgotten how that ended.
-    else this.#fail(command, code === 'result-expired' ? 'unknown' : code, param)
+    else this.#fail(command, code === 'result-expired' ? 'unknown' : (code ?? 'bad-frame'), param)
     this.flush()
   }
 

@@ -199,15 +199,17 @@ export class Socket<C = unknown> {
   #frame(frame: Frame): void {
     const { channel, cmd, id, ref } = frame
     const param = paramOf(frame)
+    const isAnswer = /^\$(n?ack|joined|left)$/.test(cmd)
     if (cmd === '$welcome') this.#welcome(param)
     else if (cmd === '$closing') this.#dialer.closing(param.reason, param.retryAfterMs)
     else if (cmd === '$ping') this.#dialer.send('{"cmd":"$pong"}')
-    else if (id) this.#outbox.answered(id, cmd === '$ack', param)
+    // What else bears a number is of a time to come.
+    else if (id && isAnswer) this.#outbox.answered(id, cmd === '$ack', param)
     // An answer to a request of an earlier link, or to one that was answered: nobody waits for it.
-    else if (ref && !this.#roster.answered(ref, frame)) return
+    else if (ref && isAnswer && !this.#roster.answered(ref, frame)) return
     else if (cmd === '$nack' && !ref) this.#report(new ChannelError(param.code, { ...pick(param), channel }))
+    else if (cmd.startsWith('$')) this.#roster.system(channel!, frame)
     else if (typeof channel !== 'string') throw new ChannelError('bad-frame')
-    else if (cmd.startsWith('$')) this.#roster.system(channel, frame)
     else this.#publication(channel, frame)
   }
 

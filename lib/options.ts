@@ -38,6 +38,11 @@ export interface Limits {
   readonly sessionsPerUser: number
   /** The same for one address, of clients without a profile. Default 1,000. */
   readonly sessionsPerAddress: number
+  /**
+   * Characters of the answers that this node keeps of all sessions together, for clients that send a command again: of commands that stored
+   * nothing. The oldest go first. Default 67,108,864.
+   */
+  readonly answerCharacters: number
   /** Handshakes under way on this node; above it new ones get 429. Default 1,000. */
   readonly pendingHandshakes: number
   /** Handshakes under way from one address; above it new ones get 429. Default 200. */
@@ -61,6 +66,7 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   sessions: 100_000,
   sessionsPerUser: 100,
   sessionsPerAddress: 1_000,
+  answerCharacters: 67_108_864,
   pendingHandshakes: 1_000,
   pendingHandshakesPerAddress: 200
 })
@@ -116,6 +122,7 @@ const LIMITS_SCHEMA = {
   sessions: count(0),
   sessionsPerUser: count(0),
   sessionsPerAddress: count(0),
+  answerCharacters: count(0),
   pendingHandshakes: count(0),
   pendingHandshakesPerAddress: count(0)
 } satisfies Record<keyof Limits, TSchema>

@@ -88,10 +88,15 @@ export class Service {
     this.observer = new Observer(hooks, logger)
     const { presenceGraceMs, sessionMs } = times
     this.channels = new Channels(clock, new Definitions(), this.turn, this.observer, broker, presenceGraceMs)
-    this.publisher = new Publisher(this.channels, broker, { messageBytes: limits.messageBytes, checkEvents }, error => {
-      refusals.count('FST_CHANNELS_STORE_FAILED')
-      this.observer.failed(error, null)
-    })
+    this.publisher = new Publisher(
+      this.channels,
+      broker,
+      { messageBytes: limits.messageBytes, checkEvents, dropped: () => refusals.count('ephemeral-dropped') },
+      error => {
+        refusals.count('FST_CHANNELS_STORE_FAILED')
+        this.observer.failed(error, null)
+      }
+    )
     this.sessions = new Sessions(clock, broker, limits, sessionMs)
     const { channels, connections, publisher, sessions, observer, revocations } = this
     this.#admission = new Admission({ limits, refusals, channels, connections, sessions, observer, revocations })
@@ -104,11 +109,8 @@ export class Service {
     this.#heartbeat = new Heartbeat(clock, times.heartbeatMs, connection => this.#abandon(connection, 'silent'))
     this.#startedAt = clock.monotonic()
     this.#host = {
-      clock,
-      turn: this.turn,
-      outboxBytes: limits.outboxBytes,
-      messageBytes: limits.messageBytes,
-      closeGraceMs: times.closeGraceMs,
+      ...{ clock, turn: this.turn, closeGraceMs: times.closeGraceMs },
+      ...{ outboxBytes: limits.outboxBytes, messageBytes: limits.messageBytes },
       events: {
         text: (from, text) => this.#dispatcher.text(from, text),
         control: from => this.#dispatcher.control(from),

@@ -176,6 +176,8 @@ export interface Broker {
   close(): Promise<void>
 }
 
+/** Entries of a log that are read, and sent, at once. */
+export const PAGE_ENTRIES = 500
 /** A result may be forgotten once it is this old. */
 export const RESULT_AGE_MS = 300_000
 /** Or once the session has so many newer ids. */

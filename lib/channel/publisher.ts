@@ -16,6 +16,8 @@ export interface Publishing {
   readonly messageBytes: number
   /** Whether events are held against the contract. */
   readonly checkEvents: boolean
+  /** What is kept nowhere was left out, as too much waits for the store. */
+  readonly dropped: () => void
 }
 
 /** A message that may go out: all that could be wrong with it is behind it. */
@@ -60,7 +62,11 @@ export class Publisher {
   send({ channel, text }: Prepared, audience?: Audience): void {
     const queue = this.#queues.get(channel)
     if (queue === undefined) this.#channels.publish(channel, encodeText(text), audience)
-    else queue.follow(() => this.#channels.publish(channel, encodeText(text), audience))
+    // It is for who is there.
+    else if ((this.#channels.get(channel)?.members.length ?? 0) === 0) return
+    else if (!queue.follow(() => this.#channels.publish(channel, encodeText(text), audience), text.length)) {
+      this.#publishing.dropped()
+    }
   }
 
   /** Stores a channel's publications, and the command that they are the effect of, in one step; its feed sends them. */
@@ -101,11 +107,16 @@ export class Publisher {
   }
 }
 
+/** What may wait behind one channel's commits, which a store may leave hanging: of what is kept nowhere, and sent at most once. */
+const MAX_WAITING = 1_024
+const MAX_WAITING_CHARACTERS = 1_048_576
+
 /** What waits for commits of one channel, each for those that were under way when it came. */
 class CommitQueue {
   /** Numbers of the commits under way, ascending. */
   readonly #commits = new Set<number>()
-  readonly #waiting: Array<{ readonly after: number; readonly send: () => void }> = []
+  readonly #waiting: Array<{ readonly after: number; readonly send: () => void; readonly characters: number }> = []
+  #characters = 0
   #last = 0
 
   get idle(): boolean {
@@ -120,10 +131,18 @@ class CommitQueue {
   end(commit: number): void {
     this.#commits.delete(commit)
     const [oldest = Number.POSITIVE_INFINITY] = this.#commits
-    while (this.#waiting.length > 0 && this.#waiting[0]!.after < oldest) this.#waiting.shift()!.send()
+    while (this.#waiting.length > 0 && this.#waiting[0]!.after < oldest) {
+      const { send, characters } = this.#waiting.shift()!
+      this.#characters -= characters
+      send()
+    }
   }
 
-  follow(send: () => void): void {
-    this.#waiting.push({ after: this.#last, send })
+  /** False where too much waits already. */
+  follow(send: () => void, characters: number): boolean {
+    if (this.#waiting.length >= MAX_WAITING || this.#characters + characters > MAX_WAITING_CHARACTERS) return false
+    this.#waiting.push({ after: this.#last, send, characters })
+    this.#characters += characters
+    return true
   }
 }

@@ -1,4 +1,5 @@
 import type { Entry } from '../broker/broker.ts'
+import { PAGE_ENTRIES } from '../broker/broker.ts'
 import { isAddressed } from '../connection/address.ts'
 import { encodeText } from '../connection/frame.ts'
 import { encodeFrame, withPlace } from '../protocol/message.ts'
@@ -7,7 +8,7 @@ import { samePosition } from '../protocol/position.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { Channel } from './channel.ts'
 import type { Replayed } from './replay.ts'
-import { encodeEntry, PAGE_ENTRIES } from './replay.ts'
+import { encodeEntry } from './replay.ts'
 import type { Subscription } from './subscription.ts'
 
 /** Milliseconds until the log is read again where the last reading brought nothing new. */

@@ -1,12 +1,11 @@
 import type { Broker, Entry, ReadResult } from '../broker/broker.ts'
+import { PAGE_ENTRIES } from '../broker/broker.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { withPlace } from '../protocol/message.ts'
 import type { Position } from '../protocol/position.ts'
 import { samePosition } from '../protocol/position.ts'
 
-/** Entries that are read and sent at once. */
-export const PAGE_ENTRIES = 500
 /** Pages that are kept for others; each is as large as a page may be. */
 const MAX_PAGES = 8
 /** Milliseconds for which one is: what a log trims by age must not be sent much later. */

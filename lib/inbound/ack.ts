@@ -10,9 +10,20 @@ export function ackOf(dispatcher: Dispatcher, channel: string, id: number, resul
   return new Ack(channel, id, result, stored)
 }
 
+/** The same of what the broker has kept: the command's channel is that of the first run, whatever its copy names. */
+export function ackOfKept(dispatcher: Dispatcher, id: number, { reply, position }: KeptResult): Answer {
+  const space = reply.indexOf(' ')
+  return ackOf(dispatcher, reply.slice(0, space), id, { reply: reply.slice(space + 1), position })
+}
+
+/** What the broker is given of a reply, to which it is a text like any other. A channel's name has no space. */
+export function replyToKeep(channel: string, reply: string): string {
+  return `${channel} ${reply}`
+}
+
 class Ack implements Answer {
   readonly text: string
-  readonly #channel: string
+  readonly channel: string
   readonly #id: number
   readonly #position: Position | null
   readonly #stored: Stored
@@ -21,7 +32,7 @@ class Ack implements Answer {
   /** `reply` is JSON text, empty where there is none. */
   constructor(channel: string, id: number, { reply, position }: KeptResult, stored: Stored) {
     this.text = ackText(channel, id, reply, position, stored)
-    this.#channel = channel
+    this.channel = channel
     this.#id = id
     this.#position = position
     this.#stored = stored
@@ -30,7 +41,7 @@ class Ack implements Answer {
 
   /** Made for those who need it, who are few. */
   get bare(): string {
-    return !this.replies ? this.text : ackText(this.#channel, this.#id, '', this.#position, this.#stored)
+    return !this.replies ? this.text : ackText(this.channel, this.#id, '', this.#position, this.#stored)
   }
 }
 

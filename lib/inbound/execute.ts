@@ -11,7 +11,7 @@ import type { Connection } from '../connection/connection.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
 import { channelsError } from '../errors.ts'
 import { isThenable } from '../host-code.ts'
-import { ackOf } from './ack.ts'
+import { ackOf, ackOfKept, replyToKeep } from './ack.ts'
 import type { Command } from './commands.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Inbox } from './inbox.ts'
@@ -170,7 +170,10 @@ function store(run: Run, effects: readonly Effect[], reply: string): Awaitable<R
   const command =
     id === undefined
       ? null
-      : { session: session.key, fence: session.fence, id, progress: session.sequence.after(id), reply }
+      : {
+          ...{ session: session.key, fence: session.fence, id, progress: session.sequence.after(id) },
+          reply: replyToKeep(frame.channel, reply)
+        }
   const { publisher, observer } = dispatcher.parts
   const answer = (committed: Committed & { kind: 'stored' | 'earlier' }): Result => {
     if (committed.kind === 'stored') {
@@ -180,8 +183,8 @@ function store(run: Run, effects: readonly Effect[], reply: string): Awaitable<R
       )
     }
     if (id === undefined) return { ack: null, kept: true }
-    const result = committed.kind === 'earlier' ? committed.result : { reply, position: positionOf(committed) }
-    return { ack: ackOf(dispatcher, frame.channel, id, result), kept: true }
+    if (committed.kind === 'earlier') return { ack: ackOfKept(dispatcher, id, committed.result), kept: true }
+    return { ack: ackOf(dispatcher, frame.channel, id, { reply, position: positionOf(committed) }), kept: true }
   }
   const settle = (committed: Committed): Awaitable<Result> => {
     if (committed.kind === 'fenced') return 'fenced'

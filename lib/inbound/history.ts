@@ -1,4 +1,5 @@
 import type { Entry, ReadFrom, ReadResult } from '../broker/broker.ts'
+import { PAGE_ENTRIES } from '../broker/broker.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import { isAddressed } from '../connection/address.ts'
 import type { Connection } from '../connection/connection.ts'
@@ -54,11 +55,13 @@ async function answer(
   }
   if (subscription.channel === null) return nack(new Refusal('not-joined'))
   if (subscription.channel.head === null) return nack(new Refusal('forbidden', 'The channel keeps nothing.'))
-  const texts: string[] = []
-  for (let next = from; ; ) {
+  const back = !('after' in from)
+  let texts: string[] = []
+  // Where the first page holds nothing for this reader the next are as large as may be: it could be many of its own making.
+  for (let next = from, most = limit; ; most = PAGE_ENTRIES) {
     let page: ReadResult
     try {
-      page = await broker.read(name, next, { entries: limit, bytes: connection.pageBytes })
+      page = await broker.read(name, next, { entries: most, bytes: connection.pageBytes })
     } catch (error) {
       observer.failed(error, connection)
       return nack(new Refusal('unavailable'))
@@ -71,7 +74,9 @@ async function answer(
       if (!isAddressed(connection, except)) texts.push(withPlace(text, offset, tag))
     }
     if (texts.length > 0 || complete) {
-      const reply = `{"messages":[${texts.join()}],"complete":${complete},"position":${JSON.stringify(head)}}`
+      const whole = complete && texts.length <= limit
+      texts = back ? texts.slice(-limit) : texts.slice(0, limit)
+      const reply = `{"messages":[${texts.join()}],"complete":${whole},"position":${JSON.stringify(head)}}`
       const text = `${encodeFrame({ ...at, cmd: '$ack' }).slice(0, -1)},"param":{"reply":${reply},"stored":"none"}}`
       channels.replyText(subscription, text, nackFrame(new Refusal('not-joined'), at))
       break

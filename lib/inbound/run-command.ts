@@ -5,7 +5,7 @@ import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Frame } from '../protocol/message.ts'
-import { ackOf } from './ack.ts'
+import { ackOfKept } from './ack.ts'
 import type { Answer } from './answers.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { execute } from './execute.ts'
@@ -154,15 +154,16 @@ export function answerWith(
   sequence.consume(id)
   if (result instanceof Refusal) {
     const text = dispatcher.nack(connection, at, result)
-    session.answers.add(id, { text, bare: text, replies: false }, now)
+    session.answers.add(id, { channel: at.channel ?? '', text, bare: text, replies: false }, now)
   } else {
     if (!result.kept) session.answers.add(id, result.ack!, now)
-    tellAnswer(dispatcher, connection, at.channel!, result.ack!)
+    tellAnswer(dispatcher, connection, result.ack!)
   }
 }
 
 /** A reply is of its channel: who is no member any more gets the answer without it. */
-function tellAnswer(dispatcher: Dispatcher, connection: Connection, channel: string, answer: Answer): void {
+function tellAnswer(dispatcher: Dispatcher, connection: Connection, answer: Answer): void {
+  const { channel } = answer
   const isMember = connection.memberships.get(channel)?.state === 'joined'
   if (!answer.replies || !isMember) dispatcher.tellText(connection, channel, answer.bare)
   else dispatcher.tellText(connection, channel, answer.text, { channel, instead: () => encodeText(answer.bare) })
@@ -193,13 +194,13 @@ function answerAgain(dispatcher: Dispatcher, connection: Connection, inbox: Inbo
 async function tellAgain(dispatcher: Dispatcher, connection: Connection, session: Session, at: Address): Promise<void> {
   const known = session.answers.get(at.id)
   if (known !== undefined) {
-    tellAnswer(dispatcher, connection, at.channel, known)
+    tellAnswer(dispatcher, connection, known)
     return
   }
   const result = await resultOf(dispatcher, connection, session, at)
   if (!connection.open) return
   if (result instanceof Refusal) dispatcher.nack(connection, at, result)
-  else if (result !== null) tellAnswer(dispatcher, connection, at.channel, result.ack)
+  else if (result !== null) tellAnswer(dispatcher, connection, result.ack)
   else if (session.sequence.isOpen(at.id)) dispatcher.nack(connection, at, resendFrom(at.id))
   else dispatcher.nack(connection, at, new Refusal('result-expired'))
 }
@@ -209,14 +210,15 @@ async function resultOf(
   dispatcher: Dispatcher,
   connection: Connection,
   session: Session,
-  { channel, id }: Address
+  { id }: Address
 ): Promise<Refusal | { readonly ack: Answer; readonly kept: true } | null> {
   const { broker, publisher, observer } = dispatcher.parts
   try {
     const result = await broker.result(session.key, id)
     if (result === null) return null
-    await publisher.delivered(channel, result.position)
-    return { ack: ackOf(dispatcher, channel, id, result), kept: true }
+    const ack = ackOfKept(dispatcher, id, result)
+    await publisher.delivered(ack.channel, result.position)
+    return { ack, kept: true }
   } catch (error) {
     observer.failed(error, connection)
     return new Refusal('unavailable')

@@ -1,5 +1,6 @@
 import type { Progress } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
+import type { AllAnswers } from './answers.ts'
 import { Answers } from './answers.ts'
 import { Sequence } from './sequence.ts'
 
@@ -27,12 +28,14 @@ export class Session {
   /** Null before the first command with an id. */
   #sequence: Sequence | null
   #answers: Answers | null = null
+  readonly #all: AllAnswers
   /** Of commands that are accepted and not answered, those whose end somebody waits for. */
   #awaited: Map<number, Waiters> | null = null
   /** What runs on each channel, over all connections and memberships that the session has had there. */
   #running: Map<string, Promise<void>> | null = null
 
-  constructor(id: string, key: string, owner: string, dial: number, progress?: Progress) {
+  constructor(all: AllAnswers, id: string, key: string, owner: string, dial: number, progress?: Progress) {
+    this.#all = all
     this.id = id
     this.key = key
     this.owner = owner
@@ -47,8 +50,13 @@ export class Session {
   }
 
   get answers(): Answers {
-    this.#answers ??= new Answers()
+    this.#answers ??= new Answers(this.#all)
     return this.#answers
+  }
+
+  /** Nobody comes back to it. */
+  forgetAnswers(): void {
+    this.#answers?.clear()
   }
 
   /** Resolves once the command has been answered or given back; undefined where it is not under way. */

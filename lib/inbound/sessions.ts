@@ -8,6 +8,7 @@ import { DelayLine } from '../connection/delay-line.ts'
 import type { Resume } from '../connection/resume.ts'
 import type { Clock } from '../protocol/clock.ts'
 import type { RegisteredProfile } from '../register.ts'
+import { AllAnswers } from './answers.ts'
 import { Session } from './session.ts'
 
 /** The part of `limits` that concerns sessions. */
@@ -15,6 +16,7 @@ export interface SessionLimits {
   readonly sessions: number
   readonly sessionsPerUser: number
   readonly sessionsPerAddress: number
+  readonly answerCharacters: number
 }
 
 /** A session as a connection begins with it. */
@@ -35,6 +37,7 @@ export class Sessions {
   /** Sessions without a connection; the one that was left first is the first to be forgotten. */
   readonly #idle = new Map<string, Delayed>()
   readonly #line: DelayLine
+  readonly #answers: AllAnswers
   #closed = false
 
   constructor(clock: Clock, broker: Broker, limits: SessionLimits, idleMs: number) {
@@ -42,6 +45,7 @@ export class Sessions {
     this.#broker = broker
     this.#limits = limits
     this.#line = new DelayLine(clock, idleMs)
+    this.#answers = new AllAnswers(limits.answerCharacters)
   }
 
   get size(): number {
@@ -78,7 +82,7 @@ export class Sessions {
     }
     if (session === undefined && record === null) return this.#new(profile, owner)
     if (session === undefined) {
-      session = new Session(id, key, owner, record!.fence, record!)
+      session = new Session(this.#answers, id, key, owner, record!.fence, record!)
       // Where a later dial has it already it is that one's, here or on another node, to keep and to forget.
       if (record!.fence < dial) {
         this.#add(session)
@@ -91,7 +95,7 @@ export class Sessions {
 
   #new(profile: RegisteredProfile | null, owner: string): OpenedSession {
     const id = Buffer.from(this.#clock.randomBytes(16)).toString('base64url')
-    return { session: new Session(id, keyOf(id, profile), owner, 0), resumed: false, dial: 0 }
+    return { session: new Session(this.#answers, id, keyOf(id, profile), owner, 0), resumed: false, dial: 0 }
   }
 
   /**
@@ -175,6 +179,7 @@ export class Sessions {
 
   #remove(session: Session): void {
     this.#byKey.delete(session.key)
+    session.forgetAnswers()
     this.#wake(session)
     const owned = this.#byOwner.get(session.owner)
     owned?.delete(session)

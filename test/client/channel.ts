@@ -401,3 +401,21 @@ t.test('whatever happens each command settles once, none is sent twice, and each
     { numRuns: 150 }
   )
 })
+
+t.test('what bears a number and is no answer is passed over, as it is of a later protocol', async t => {
+  const stage = new Stage()
+  const room = stage.socket.join('room')
+  const ws = await stage.connected()
+  ws.frame({ channel: 'room', cmd: '$progress', ref: 1, param: {} })
+  t.equal(room.state.name, 'joining')
+  ws.accept()
+  const sent = room.send('say', {})
+  const refused = room.send('say', {})
+  ws.frame({ channel: 'room', cmd: '$progress', id: 1, param: { percent: 10 } })
+  ws.frame({ cmd: '$progress', param: {} })
+  ws.frame({ channel: 'room', cmd: '$ack', id: 1, param: { stored: 'none', reply: 1 } })
+  ws.frame({ channel: 'room', cmd: '$nack', id: 2, param: {} })
+  t.match(await sent, { stored: 'none', reply: 1 })
+  t.equal(await outcome(refused), 'bad-frame', 'a refusal without a code has one all the same')
+  stage.finish(t)
+})
