@@ -97,22 +97,33 @@ export class SessionStore {
       const old = now - at > RESULT_AGE_MS || id <= session.highest - RESULT_IDS
       // The newest has no newer ones that could push it out.
       if (!old && (session.characters <= RESULT_CHARACTERS || session.results.size === 1)) return
-      session.results.delete(id)
-      session.characters -= reply.length
-      this.#results--
-      this.#characters -= reply.length
+      this.#drop(session, id, reply)
     }
+  }
+
+  #drop(session: Session, id: number, reply: string): void {
+    session.results.delete(id)
+    session.characters -= reply.length
+    this.#results--
+    this.#characters -= reply.length
+  }
+
+  get #isOver(): boolean {
+    return this.#results > this.#bounds.results || this.#characters > this.#bounds.replyCharacters
   }
 
   /** Sessions that commit nothing any more hold nothing for ever: their results go when they are old, or for want of room. */
   #purge(kept: Session, now: number): void {
-    const { sessions, results, replyCharacters } = this.#bounds
     for (const session of this.#holding) {
-      const over = this.#results > results || this.#characters > replyCharacters
-      if (session === kept || (!over && now - session.usedAt <= RESULT_AGE_MS)) break
+      if (session === kept || (!this.#isOver && now - session.usedAt <= RESULT_AGE_MS)) break
       this.#empty(session)
     }
-    if (this.#sessions.size <= sessions) return
+    // What is over when nobody else holds anything is its own.
+    for (const [id, { reply }] of kept.results) {
+      if (!this.#isOver || kept.results.size === 1) break
+      this.#drop(kept, id, reply)
+    }
+    if (this.#sessions.size <= this.#bounds.sessions) return
     const [[key, oldest]] = this.#sessions as unknown as [[string, Session]]
     this.#empty(oldest)
     this.#sessions.delete(key)

@@ -133,6 +133,19 @@ t.test('results of the memory broker are bounded in number and in characters, ov
   }
 })
 
+t.test('one session alone keeps no more results than the memory broker may, the latest', async t => {
+  for (const options of [{ results: 2 }, { replyCharacters: 5 }]) {
+    const { broker, run } = memoryRig(options)
+    for (const id of [1, 2, 3, 4]) run('only', id, 'ab')
+    t.same(
+      [1, 2, 3, 4].map(id => broker.result('only', id)?.reply),
+      [undefined, undefined, 'ab', 'ab']
+    )
+    run('only', 5, 'longer than all')
+    t.equal(broker.result('only', 5)?.reply, 'longer than all', 'the newest in any case')
+  }
+})
+
 t.test('a session that commits nothing any more gives its results back', async t => {
   const { broker, run, advance } = memoryRig({})
   run('idle', 1, 'x')
