@@ -25,7 +25,14 @@ export const systemClock: Clock = {
   after(delayMs, task): Timer {
     const timer = setTimeout(task, delayMs)
     timer.unref()
-    return { cancel: () => clearTimeout(timer) }
+    return {
+      cancel() {
+        // Node keeps a list for each number of milliseconds, and until that time is over where it was emptied by clearing a
+        // timer that had been unref'd: delays with a jitter would leave one for each connection.
+        timer.ref()
+        clearTimeout(timer)
+      }
+    }
   },
   soon: task => void setImmediate(task),
   random: () => Math.random(),
