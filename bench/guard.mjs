@@ -14,7 +14,7 @@ const path = join(import.meta.dirname, 'guard.json')
 const recorded = JSON.parse(readFileSync(path, 'utf8'))
 const record = parseArgs({ options: { record: { type: 'boolean', default: false } } }).values.record
 
-const load = { mode: 'pub', conns: 300, warmup: 0.4, duration: 0.8 }
+const load = { mode: 'pub', conns: 250, warmup: 0.3, duration: 0.6 }
 /** Single messages, whose cost is the write and what little stands round it; and bursts, in which our own work is most of it. */
 const CASES = { single: { ...load, depth: 1 }, burst: { ...load, depth: 2, burst: 20 } }
 

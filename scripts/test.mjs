@@ -20,12 +20,13 @@ const groups = [
     { name: 'build', run: said => script('build', said) }
   ],
   [{ name: 'test:unit', run: tap }],
+  [{ name: 'check:simulation', run: said => script('check:simulation', said), needs: 'build' }],
   [
+    // It leaves half of two cores to others.
+    { name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' },
     { name: 'lint:pkg', run: said => script('lint:pkg', said), needs: 'build' },
     { name: 'test:smoke', run: said => script('test:smoke', said), needs: 'build' }
   ],
-  [{ name: 'check:simulation', run: said => script('check:simulation', said), needs: 'build' }],
-  [{ name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' }],
   [{ name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' }],
   [{ name: 'check:sabotages', run: sabotages, needs: 'build' }],
   [{ name: 'bench:guard', run: guard, needs: 'build' }]
