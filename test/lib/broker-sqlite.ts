@@ -649,6 +649,22 @@ t.test('over the bytes of all logs the oldest entries go, whichever log they are
   )
 })
 
+t.test('the bytes of all logs stay within their bound however much comes at once', async t => {
+  const rig = new Rig(t)
+  const bytes = 100_000
+  const broker = await rig.broker({ worker: true, bytes }, { start: data => portThread(data, rig.faulty.load) })
+  const log = { entries: 1e6, ageMs: 1e9, bytes: 1e9 }
+  const text = 'x'.repeat(199)
+  for (let group = 0; group < 20; group++) {
+    const commits = Array.from({ length: 1_024 }, (_, i) => publication(`c${i % 50}`, text, log))
+    await Promise.all(commits.map(one => stored(broker, { publications: [one], command: null })))
+  }
+  await broker.close()
+  const [file] = await rig.sql<{ n: number }>('SELECT SUM(bytes) AS n FROM entry')
+  t.ok(file!.n <= bytes + 1_024 * 200, `${file!.n} bytes, of which one group may be over`)
+  t.same(await rig.sql('SELECT SUM(bytes) AS n FROM channel'), [file], 'and they are counted right')
+})
+
 t.test('over the number of sessions the least used are forgotten, and after a day each', async t => {
   const rig = new Rig(t)
   const broker = await rig.broker({ sessions: 2 })

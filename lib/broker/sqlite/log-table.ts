@@ -23,7 +23,10 @@ interface OldestRow extends OldRow {
 }
 
 const MINUTE_MS = 60_000
-/** Rows that are trimmed for one log in one transaction beyond those that came, so that no commit waits for long. */
+/**
+ * Rows that are trimmed in one transaction beyond those that came, of one log and of all: so no commit waits for long, and
+ * what is over a bound shrinks under any load.
+ */
 const TRIMMED = 256
 /** Logs that are forgotten at once, each time with a new epoch for those that are new. */
 const FORGOTTEN = 64
@@ -108,11 +111,13 @@ export class LogTable {
   /** Trims what is over a bound and writes the heads: the last step of a transaction. */
   settle({ now, chance }: Moment): void {
     const used = Math.floor(now / MINUTE_MS)
+    let most = TRIMMED
     for (const [head, came] of this.#changed) {
       this.#trim(head, now, TRIMMED + came)
       head.used = used
+      most += came
     }
-    if (this.#totals.bytes > this.#bounds.bytes) this.#trimOldest()
+    if (this.#totals.bytes > this.#bounds.bytes) this.#trimOldest(most)
     for (const { id, head, tag, base, baseTag, bytes, used, policy } of this.#changed.keys()) {
       this.#sql.update.run(head, tag, base, baseTag, bytes, used, policy.entries, policy.ageMs, policy.bytes, id)
     }
@@ -148,8 +153,8 @@ export class LogTable {
   }
 
   /** The oldest entries of all logs go first. */
-  #trimOldest(): void {
-    for (const row of this.#sql.oldest.all(TRIMMED) as OldestRow[]) {
+  #trimOldest(most: number): void {
+    for (const row of this.#sql.oldest.all(most) as OldestRow[]) {
       if (this.#totals.bytes <= this.#bounds.bytes) return
       // What a forgotten log has left behind is counted no more, and is swept away in its turn.
       if (row.name === null) continue
