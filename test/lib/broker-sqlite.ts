@@ -601,7 +601,7 @@ t.test('the litter of a large forgotten log is swept in steps, over a restart as
   rig.time.advance(60_000)
   await stored(before, one('a', 1))
   await before.close()
-  t.same(await rig.sql('SELECT COUNT(*) AS n FROM entry'), [{ n: 445 }])
+  t.same(await rig.sql('SELECT COUNT(*) AS n FROM entry'), [{ n: 444 }])
   const after = await rig.broker({ channels: 1 })
   for (const i of [2, 3, 4]) await stored(after, one('a', i))
   await after.close()
@@ -662,6 +662,34 @@ t.test('the bytes of all logs stay within their bound however much comes at once
   await broker.close()
   const [file] = await rig.sql<{ n: number }>('SELECT SUM(bytes) AS n FROM entry')
   t.ok(file!.n <= bytes + 1_024 * 200, `${file!.n} bytes, of which one group may be over`)
+  t.same(await rig.sql('SELECT SUM(bytes) AS n FROM channel'), [file], 'and they are counted right')
+})
+
+t.test('however many channels come and go, the file holds no more entries than those that are kept', async t => {
+  const rig = new Rig(t)
+  const broker = await rig.broker({ channels: 1_000 })
+  for (let n = 0; n < 300; n++) {
+    const publications = Array.from({ length: 20 }, (_, i) => publication(`c${n * 20 + i}`, n))
+    await broker.commit({ publications, command: null })
+  }
+  await broker.close()
+  const [entries] = await rig.sql<{ n: number }>('SELECT COUNT(*) AS n FROM entry')
+  t.ok(entries!.n <= 1_000 + 20, `${entries!.n} entries`)
+  t.same(await rig.sql('SELECT COUNT(*) AS n FROM forgotten'), [{ n: 0 }])
+})
+
+t.test('what forgotten logs have left behind keeps nobody from trimming the oldest of the others', async t => {
+  const rig = new Rig(t)
+  const bytes = 50_000
+  const broker = await rig.broker({ channels: 100, bytes })
+  const log = { entries: 1e6, ageMs: 1e9, bytes: 1e9 }
+  for (let n = 0; n < 100; n++) {
+    const fresh = Array.from({ length: 20 }, (_, i) => publication(`c${n * 20 + i}`, n, log))
+    await broker.commit({ publications: [...fresh, publication('a', 'x'.repeat(4_999), log)], command: null })
+  }
+  await broker.close()
+  const [file] = await rig.sql<{ n: number }>('SELECT SUM(bytes) AS n FROM entry')
+  t.ok(file!.n <= bytes + 6_000, `${file!.n} bytes, of which the last commit may be over`)
   t.same(await rig.sql('SELECT SUM(bytes) AS n FROM channel'), [file], 'and they are counted right')
 })
 

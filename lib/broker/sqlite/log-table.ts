@@ -24,8 +24,8 @@ interface OldestRow extends OldRow {
 
 const MINUTE_MS = 60_000
 /**
- * Rows that are trimmed in one transaction beyond those that came, of one log and of all: so no commit waits for long, and
- * what is over a bound shrinks under any load.
+ * Rows that are trimmed in one transaction beyond those that came, of one log, of all, and of forgotten ones: so no commit
+ * waits for long, and what is too much shrinks under any load.
  */
 const TRIMMED = 256
 /** Logs that are forgotten at once, each time with a new epoch for those that are new. */
@@ -122,7 +122,7 @@ export class LogTable {
       this.#sql.update.run(head, tag, base, baseTag, bytes, used, policy.entries, policy.ageMs, policy.bytes, id)
     }
     if (this.#totals.channels > this.#bounds.channels) this.#forget(chance)
-    if (this.#totals.litter) this.#sweep()
+    if (this.#totals.litter) this.#sweep(most)
   }
 
   #trim(head: LogHead, now: number, most: number): void {
@@ -154,18 +154,21 @@ export class LogTable {
 
   /** The oldest entries of all logs go first. */
   #trimOldest(most: number): void {
+    let last = 0
     for (const row of this.#sql.oldest.all(most) as OldestRow[]) {
-      if (this.#totals.bytes <= this.#bounds.bytes) return
-      // What a forgotten log has left behind is counted no more, and is swept away in its turn.
-      if (row.name === null) continue
-      const head = this.head(row.name)
-      // What has just come is kept whatever its size.
-      if (row.offset === head.head && this.#changed.get(head)) return
-      this.#sql.drop.run(row.seq)
-      this.#drop(head, row)
-      head.oldestAt = 0
-      if (!this.#changed.has(head)) this.#changed.set(head, 0)
+      if (this.#totals.bytes <= this.#bounds.bytes) break
+      // What a forgotten log has left behind is counted no more, and goes with the others: else it would be all that is found.
+      if (row.name !== null) {
+        const head = this.head(row.name)
+        // What has just come is kept whatever its size.
+        if (row.offset === head.head && this.#changed.get(head)) break
+        this.#drop(head, row)
+        head.oldestAt = 0
+        if (!this.#changed.has(head)) this.#changed.set(head, 0)
+      }
+      last = row.seq
     }
+    if (last > 0) this.#sql.drop.run(last)
   }
 
   /** Whatever is written to a forgotten log next must not be taken for what was: new logs have another epoch from now on. */
@@ -191,12 +194,12 @@ export class LogTable {
     this.#sql.renew.run(chance)
   }
 
-  #sweep(): void {
-    const found = this.#sql.litter.get() as { channel: number } | undefined
-    this.#totals.litter = found !== undefined
-    if (found === undefined) return
-    const { changes } = this.#sql.sweep.run(found.channel, TRIMMED)
-    if (Number(changes) < TRIMMED) this.#sql.clean.run(found.channel)
+  /** What forgotten logs have left behind goes, one log after the other. */
+  #sweep(most: number): void {
+    this.#sql.sweep.run(most)
+    const next = this.#sql.litter.get() as { channel: number } | undefined
+    this.#totals.litter = next !== undefined
+    this.#sql.clean.run(next?.channel ?? Number.MAX_SAFE_INTEGER)
   }
 
   committed(): void {
@@ -217,6 +220,9 @@ export class LogTable {
   }
 }
 
+/** Entries of forgotten logs. From the logs to their entries in any case: not even without statistics is all of the table read. */
+const LITTER = 'forgotten CROSS JOIN entry INDEXED BY entry_place USING (channel) ORDER BY forgotten.channel'
+
 function statements(database: Database) {
   const sql = (text: string) => database.prepare(text)
   return {
@@ -233,13 +239,13 @@ function statements(database: Database) {
     trim: sql('DELETE FROM entry WHERE channel = ? AND offset <= ?'),
     oldest: sql(`SELECT seq, offset, entry.tag, at, entry.bytes, name
       FROM entry LEFT JOIN channel ON channel.id = entry.channel ORDER BY seq LIMIT ?`),
-    drop: sql('DELETE FROM entry WHERE seq = ?'),
+    drop: sql('DELETE FROM entry WHERE seq <= ?'),
     leastUsed: sql('SELECT id, name, bytes FROM channel ORDER BY used LIMIT ?'),
     remove: sql('DELETE FROM channel WHERE id = ?'),
     forget: sql('INSERT INTO forgotten (channel) VALUES (?)'),
     renew: sql('UPDATE meta SET epoch = ?'),
-    litter: sql('SELECT channel FROM forgotten LIMIT 1'),
-    sweep: sql('DELETE FROM entry WHERE seq IN (SELECT seq FROM entry WHERE channel = ? LIMIT ?)'),
-    clean: sql('DELETE FROM forgotten WHERE channel = ?')
+    litter: sql(`SELECT channel FROM ${LITTER} LIMIT 1`),
+    sweep: sql(`DELETE FROM entry WHERE seq IN (SELECT seq FROM ${LITTER} LIMIT ?)`),
+    clean: sql('DELETE FROM forgotten WHERE channel < ?')
   }
 }
