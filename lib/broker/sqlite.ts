@@ -25,7 +25,8 @@ export interface SqliteOptions {
   readonly worker?: boolean
   /**
    * What becomes of a damaged file: `refuse` keeps the server from starting; `new-epoch` moves it aside, to
-   * `<path>.damaged-<time>`, and begins anew, which subscribers are told as a gap. Default `refuse`.
+   * `<path>.damaged-<time>`, and begins anew, which subscribers are told as a gap. A file that is found damaged while the
+   * process runs is refused in any case. Default `refuse`.
    */
   readonly onDamaged?: 'refuse' | 'new-epoch'
   /** Logs that are kept; above it the least recently written are forgotten. Default 100,000; at least 1. */

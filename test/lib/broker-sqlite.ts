@@ -20,6 +20,7 @@ import { RESULT_AGE_MS, RESULT_CHARACTERS } from '../../lib/broker/broker.ts'
 import { type Database, loadDriver } from '../../lib/broker/sqlite/driver.ts'
 import { openFile } from '../../lib/broker/sqlite/file.ts'
 import { APPLICATION_ID } from '../../lib/broker/sqlite/schema.ts'
+import { CLOSE } from '../../lib/broker/sqlite/serve.ts'
 import { resultCode } from '../../lib/broker/sqlite/store-error.ts'
 import { startWorker } from '../../lib/broker/sqlite/thread.ts'
 import { openSqlite, type SqliteOptions, type SqliteParts, sqlite } from '../../lib/broker/sqlite.ts'
@@ -906,6 +907,40 @@ t.test('a thread that was idle when it died is missed by nobody, and one that ca
   t.equal(code, 'FST_CHANNELS_STORE_LOCKED', 'this test leaves the file open')
   t.equal(broker.healthy, false)
   t.equal(threads.length, 2)
+})
+
+t.test('a file found damaged while the process runs is refused, even where a start would begin anew', async t => {
+  const rig = new Rig(t)
+  const threads: ReturnType<typeof portThread>[] = []
+  const start: SqliteParts['start'] = data => {
+    const thread = portThread(data, rig.faulty.load)
+    threads.push(thread)
+    return thread
+  }
+  const options = { worker: true, onDamaged: 'new-epoch' } as const
+  writeFileSync(rig.path, Buffer.alloc(20_000, 'not a database '))
+  const broker = await rig.broker(options, { start })
+  t.match(rig.logged.shift(), ['warn', { movedTo: /damaged/ }], 'at the start it is moved aside')
+  const first = await stored(broker, one('a', 1, 's'))
+  // Its thread ends and gives the file back, as the death of a real one does.
+  const ended = new Promise(resolve => threads[0]!.once('exit', resolve))
+  threads[0]!.ref()
+  threads[0]!.postMessage(CLOSE)
+  await ended
+  const sound = readFileSync(rig.path)
+  const damaged = Buffer.alloc(sound.length, 'not a database ')
+  writeFileSync(rig.path, damaged)
+  rig.logged.length = 0
+  for (const ask of [() => broker.heads(['a']), () => broker.commit(one('a', 2, 's'))]) {
+    const [code, , message] = await failure(ask)
+    t.equal(code, 'FST_CHANNELS_STORE_DAMAGED')
+    t.match(message, rig.path)
+  }
+  t.match(rig.logged, [['error', { err: { code: 'FST_CHANNELS_STORE_DAMAGED' } }]], 'which is told')
+  t.same(readFileSync(rig.path), damaged, 'and the file stays where it is')
+  writeFileSync(rig.path, sound)
+  t.same(await broker.heads(['a']), [first], 'once a copy is in its place, it goes on')
+  t.equal(broker.healthy, true)
 })
 
 t.test('a commit waits for the disk: the file is opened with synchronous=FULL and a log of changes', async t => {

@@ -157,7 +157,7 @@ export class LogTable {
     let last = 0
     for (const row of this.#sql.oldest.all(most) as OldestRow[]) {
       if (this.#totals.bytes <= this.#bounds.bytes) break
-      // What a forgotten log has left behind is counted no more, and goes with the others: else it would be all that is found.
+      // What a forgotten log has left behind is not counted, and goes all the same: else nothing behind it would be found.
       if (row.name !== null) {
         const head = this.head(row.name)
         // What has just come is kept whatever its size.
@@ -220,7 +220,7 @@ export class LogTable {
   }
 }
 
-/** Entries of forgotten logs. From the logs to their entries in any case: not even without statistics is all of the table read. */
+/** Entries of forgotten logs, found from these logs whatever SQLite knows of the tables: else it may read all entries. */
 const LITTER = 'forgotten CROSS JOIN entry INDEXED BY entry_place USING (channel) ORDER BY forgotten.channel'
 
 function statements(database: Database) {

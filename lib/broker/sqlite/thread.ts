@@ -5,6 +5,7 @@ import type { Clock } from '../../protocol/clock.ts'
 import type { Asked, Link } from './link.ts'
 import type { Batch, Moment, Reply, Request } from './request.ts'
 import { CLOSE, type Opening, type ServeOptions } from './serve.ts'
+import type { StoreOptions } from './store.ts'
 import { type Failure, fromFailure } from './store-error.ts'
 
 /** The same file from the sources and from the build, where it has another extension. */
@@ -62,11 +63,17 @@ export class ThreadLink implements Link {
 
   /** @throws FST_CHANNELS_NO_SQLITE, FST_CHANNELS_STORE_… */
   open(): Promise<Opened> {
-    return new Promise((resolve, reject) => this.#start(resolve, reject))
+    const { onDamaged } = this.#options.serve.store
+    return new Promise((resolve, reject) => this.#start(onDamaged, resolve, reject))
   }
 
-  #start(opened: (opened: Opened) => void, refused: (error: Error) => void): Thread {
-    const workerData: ServeOptions = { ...this.#options.serve, moment: this.#options.moment() }
+  #start(
+    onDamaged: StoreOptions['onDamaged'],
+    opened: (opened: Opened) => void,
+    refused: (error: Error) => void
+  ): Thread {
+    const { serve, moment } = this.#options
+    const workerData: ServeOptions = { ...serve, store: { ...serve.store, onDamaged }, moment: moment() }
     const worker = (this.#options.start ?? startWorker)(workerData)
     this.#worker = worker
     // Of a thread that could not open its file the refusal says more than that it has ended.
@@ -122,7 +129,8 @@ export class ThreadLink implements Link {
 
   #send(most = GROUP): void {
     if (this.#sent === this.#waiting.length) return
-    const worker = this.#worker ?? this.#start(ignore, ignore)
+    // To begin anew is for a start of the process: nobody would be told of it here, neither a log nor a subscriber.
+    const worker = this.#worker ?? this.#start('refuse', ignore, ignore)
     // Whoever waits for an answer keeps the process alive, and nobody else does.
     worker.ref()
     const requests = this.#waiting.slice(this.#sent, this.#sent + most).map(({ request }) => request)
