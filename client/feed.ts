@@ -76,9 +76,9 @@ export class Feed {
   }
 
   /** The server tells what will not come. */
-  #gap({ from, to, reason, position }: ServerFrames['$gap']): void {
+  #gap({ position, ...gap }: ServerFrames['$gap']): void {
     this.position = position
-    this.#missing({ from, to, reason })
+    this.#missing(gap)
   }
 
   /** Sets what loads the state, which is done at once where delivery has `begun` without. */

@@ -3,10 +3,12 @@ import { chain } from '../awaitable.ts'
 import type { Broker, Entry, ReadResult } from '../broker/broker.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
 import type { GapReason, Position } from '../protocol/position.ts'
+import { gapStart } from '../protocol/position.ts'
 
 /** Publications that will not come: those after `from` up to `to`. Delivery goes on after `position`. */
 export interface LiveGap {
-  readonly from: number
+  /** Absent where `position` is of another epoch. */
+  readonly from?: number
   readonly to: number
   readonly reason: GapReason
   readonly position: Position
@@ -185,7 +187,7 @@ export class Feed {
 
   #filled(from: Position, result: ReadResult, tries: number): Awaitable<void> {
     if (this.#ended) return
-    if (result.kind === 'lost') this.#skip(from, result.head, result.reason)
+    if (result.kind === 'lost') this.#lose(from, result.head, result.reason)
     else for (const entry of result.entries) if (this.#follows(entry, from.epoch)) this.#advance(entry)
     if (result.kind === 'page' && !result.complete && this.#head !== from) return this.#fill(0)
     this.#drain(from, tries + 1)
@@ -199,15 +201,30 @@ export class Feed {
     this.#beImpatient()
   }
 
+  /** What is missing is lost; what waits of the log that is there now is not, and comes after the gap. */
+  #lose(from: Position, head: Position, reason: GapReason): void {
+    const waiting = this.#waiting!
+    const first = waiting.findIndex(({ epoch }) => epoch === head.epoch)
+    // What waits of another log is lost with it; unless it is of a newer one, that the reading did not know yet.
+    this.#waiting = first < 0 ? waiting.filter(({ epoch }) => epoch !== from.epoch) : waiting.slice(first)
+    const next = first < 0 ? null : positionBefore(waiting[first]!)
+    const goesOn =
+      next !== null && next.offset < head.offset && (head.epoch !== from.epoch || next.offset >= from.offset)
+    this.#skip(from, goesOn ? next : head, reason)
+  }
+
   /** The log cannot tell: what waits is all there is. */
   #giveUp(from: Position): void {
-    const { entry, epoch } = this.#waiting![0]!
-    this.#skip(from, { epoch, offset: entry.offset - 1, tag: entry.prev }, 'store-error')
+    this.#skip(from, positionBefore(this.#waiting![0]!), 'store-error')
     this.#drain(from)
   }
 
   #skip(from: Position, position: Position, reason: GapReason): void {
     this.#head = position
-    this.#sink.gap({ from: from.offset, to: position.offset, reason, position })
+    this.#sink.gap({ ...gapStart(from, position), to: position.offset, reason, position })
   }
+}
+
+function positionBefore({ entry, epoch }: Waiting): Position {
+  return { epoch, offset: entry.offset - 1, tag: entry.prev }
 }

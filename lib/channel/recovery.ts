@@ -4,7 +4,7 @@ import { isAddressed } from '../connection/address.ts'
 import { encodeText } from '../connection/frame.ts'
 import { encodeFrame, withPlace } from '../protocol/message.ts'
 import type { GapReason, Outcome, Position } from '../protocol/position.ts'
-import { samePosition } from '../protocol/position.ts'
+import { gapStart, samePosition } from '../protocol/position.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { Channel } from './channel.ts'
 import type { Replayed } from './replay.ts'
@@ -137,13 +137,13 @@ export class Recovery {
     const position = this.#channel.head!
     const from = this.#at
     this.#leave()
+    const since = gapStart(from, position)
     if (this.#admitted) {
-      const gap = { from: from.offset, to: position.offset, reason, position }
+      const gap = { ...since, to: position.offset, reason, position }
       const frame = encodeFrame(systemFrame('$gap', gap, { channel: this.#channel.name }))
       this.#subscription.connection.sendEncoded(encodeText(frame), 1, this.#channel.origin)
       return false
     }
-    const since = from.epoch === position.epoch ? { from: from.offset } : {}
     this.#enter({ kind: 'gap', ...since, to: position.offset, reason })
     return false
   }

@@ -14,6 +14,11 @@ export function samePosition(a: Position, b: Position): boolean {
   return a.offset === b.offset && a.tag === b.tag && a.epoch === b.epoch
 }
 
+/** Where what is missing between two positions begins, where their numbers can be compared: those of two epochs cannot. */
+export function gapStart(before: Position, after: Position): { readonly from?: number } {
+  return before.epoch === after.epoch ? { from: before.offset } : {}
+}
+
 const TEXT = /^[A-Za-z0-9_-]{1,32}$/
 
 /** Whether a value of a stranger's has the form of a position. */

@@ -71,7 +71,7 @@ export interface ServerFrames {
     /** Of `resend-from`: the id to begin again with. */
     readonly from?: number
   }
-  $gap: { readonly from: number; readonly to: number; readonly reason: GapReason; readonly position: Position }
+  $gap: { readonly from?: number; readonly to: number; readonly reason: GapReason; readonly position: Position }
   /** `offset` and `tag` stand beside it: a publication that this connection is excepted from. */
   $skip: undefined
   $presence: {

@@ -780,9 +780,10 @@ t.test('a hole that the log has lost too is declared, with its reason', async t 
   for (let i = 0; i < 4; i++) far.loseNext()
   for (const n of range(2, 6)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n } })
   await rooms.pass(500)
-  t.match(link.frames.slice(3), [{ cmd: '$gap', param: { from: 1, to: 6, reason: 'trimmed' } }])
+  const gap = { cmd: '$gap', param: { from: 1, to: 5, reason: 'trimmed' } }
+  t.match(link.frames.slice(3), [gap, { cmd: 'event', offset: 6 }], 'without what has come')
   await rooms.publish('room-1', 7)
-  t.strictSame(link.numbers('room-1'), [1, 7])
+  t.strictSame(link.numbers('room-1'), [1, 6, 7])
 })
 
 t.test(
@@ -823,4 +824,70 @@ t.test('what is published by a hook of a member that is closed for being slow ke
   const offsets = (link: Link) => link.frames.flatMap(frame => frame.offset ?? [])
   t.strictSame(offsets(ann), range(1, 5))
   t.strictSame(offsets(bob), range(1, 5))
+})
+
+each(
+  'a log that begins anew under a live member is a gap, and what is published there comes after it',
+  async (t, at) => {
+    const { rooms } = roomsAt(at, { store: new MemoryStore({ channels: 1 }) })
+    const link = await rooms.dial('room-1')
+    const plain = await rooms.dial('room-1', { kind: 'plain' })
+    await rooms.pass(100)
+    const before = await rooms.publish('room-1', 1)
+    await rooms.publish('room-2', 0)
+    const after = await rooms.publish('room-1', 2, 3)
+    t.not(after.epoch, before.epoch)
+    const gap = { to: 0, reason: 'epoch-lost', position: { epoch: after.epoch, offset: 0, tag: '' } }
+    t.strictSame(
+      link.all('$gap').map(({ param }) => param),
+      [gap],
+      'without `from`: the two numbers cannot be compared'
+    )
+    t.strictSame(link.frames.map(({ cmd }) => cmd).slice(2), ['event', '$gap', 'event', 'event'])
+    t.strictSame(
+      [link.numbers('room-1'), plain.numbers('room-1')],
+      [
+        [1, 2, 3],
+        [1, 2, 3]
+      ]
+    )
+  }
+)
+
+t.test('what waits behind a hole of a log that is lost meanwhile is lost with it, in one gap', async t => {
+  const { rooms, far } = roomsAt('far', { store: new MemoryStore({ channels: 1 }) })
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  const before = await rooms.publish('room-1', 1)
+  far.loseNext()
+  void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: 2 } })
+  void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: 3 } })
+  void rooms.sockets.broadcast('room-2', { cmd: 'event', param: { n: 0 } })
+  await rooms.pass(1_000)
+  t.match(link.all('$gap'), [{ param: { to: 0, reason: 'epoch-lost' } }])
+  t.not(link.last('$gap').param.position.epoch, before.epoch)
+  await rooms.publish('room-1', 4)
+  t.strictSame(link.numbers('room-1'), [1, 4])
+})
+
+t.test('a log that begins anew while a member reads its past: a live $gap without `from`', async t => {
+  const { rooms } = roomsAt('near', {
+    store: new MemoryStore({ channels: 1 }),
+    log: { entries: MANY, bytes: 16_777_216 }
+  })
+  const start = await rooms.publish('room-1', 0)
+  const fill = 'x'.repeat(2_000)
+  for (const n of range(1, 100)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
+  await rooms.pass(100)
+  const link = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
+  await rooms.pass(100)
+  await rooms.publish('room-2', 0)
+  const { epoch } = await rooms.publish('room-1', 101)
+  link.transport.drain()
+  await rooms.pass(200)
+  const { position, ...gap } = link.last('$gap', 'room-1').param
+  t.strictSame(gap, { to: position.offset, reason: 'epoch-lost' })
+  t.equal(position.epoch, epoch)
+  await rooms.publish('room-1', 102)
+  t.equal(link.numbers('room-1').at(-1), 102)
 })

@@ -115,7 +115,8 @@ export class Wire {
 
   #gap(link: Link, channel: string, { from, position }: any, say: (rule: string) => void): void {
     const place = link.joined.get(channel)
-    if (place?.offset !== from) say('gap-from')
+    const since = place?.epoch === position.epoch ? place?.offset : undefined
+    if (from !== since) say('gap-from')
     link.joined.set(channel, { epoch: position.epoch, offset: position.offset })
   }
 
