@@ -97,6 +97,11 @@ export class Channel implements FeedSink {
     return this.#feed?.reach(position)
   }
 
+  /** A commit to its log failed, and may have been stored all the same. */
+  doubt(): void {
+    this.#feed?.doubt()
+  }
+
   get idle(): boolean {
     return this.members.length === 0 && this.arriving === 0 && this.lost.size === 0
   }

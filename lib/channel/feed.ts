@@ -31,6 +31,10 @@ const MAX_WAITING = 1_000
 /** How long an entry that is known to be committed may be on its way before it is looked for, in milliseconds. */
 const PATIENCE_MS = 100
 
+/** How long a store that did not tell its head is left alone, in milliseconds: at first, and at most. */
+const LOOK_MS = 250
+const MAX_LOOK_MS = 2_000
+
 interface Waiting {
   readonly entry: Entry
   readonly epoch: string
@@ -58,6 +62,9 @@ export class Feed {
   #waiting: Waiting[] | null = []
   #awaited: Awaited[] = []
   #patience: Timer | null = null
+  /** Failed commits since the head was last asked for with success. */
+  #doubts = 0
+  #nextLook: Timer | null = null
   #ended = false
 
   constructor(name: string, broker: Broker, clock: Clock, sink: FeedSink) {
@@ -85,7 +92,42 @@ export class Feed {
     this.#ended = true
     this.#broker.unsubscribe(this.#name)
     this.#patience?.cancel()
+    this.#nextLook?.cancel()
     this.#release(() => true)
+  }
+
+  /**
+   * A commit failed, and may have been stored all the same without anybody having been given it: a store may die before its
+   * answer. The log is asked until it tells; what it has more than came out is then looked for.
+   */
+  doubt(): void {
+    this.#doubts++
+    if (this.#doubts === 1) void this.#look(LOOK_MS)
+  }
+
+  async #look(againMs: number): Promise<void> {
+    const doubts = this.#doubts
+    const head = await this.#askHead()
+    if (this.#ended) return
+    // Before it has started it is not known whether that is behind us.
+    if (head === null || this.#head === null) {
+      this.#nextLook = this.#clock.after(againMs, () => void this.#look(Math.min(2 * againMs, MAX_LOOK_MS)))
+      return
+    }
+    void this.reach(head)
+    this.#doubts -= doubts
+    // What failed meanwhile may have been stored after the answer.
+    if (this.#doubts > 0) void this.#look(LOOK_MS)
+  }
+
+  /** Null where the store does not answer, which whoever committed has reported. */
+  async #askHead(): Promise<Position | null> {
+    try {
+      const [head] = await this.#broker.heads([this.#name])
+      return head!
+    } catch {
+      return null
+    }
   }
 
   /**

@@ -71,9 +71,14 @@ export class Publisher {
 
   /** Stores a channel's publications, and the command that they are the effect of, in one step; its feed sends them. */
   commit(channel: string, publications: readonly Publication[], command: CommandRecord | null): Awaitable<Committed> {
-    const committed = this.#broker.commit({ publications, command })
-    if (committed instanceof Promise) this.#track(channel, committed)
-    return committed
+    try {
+      const committed = this.#broker.commit({ publications, command })
+      if (committed instanceof Promise) this.#track(channel, committed)
+      return committed
+    } catch (error) {
+      this.#channels.get(channel)?.doubt()
+      throw error
+    }
   }
 
   /** Resolves once a channel's members have been sent what was committed, which may come after the answer to the commit. */
@@ -103,7 +108,11 @@ export class Publisher {
         if (queue.idle) this.#queues.delete(channel)
       }
     }
-    committed.then(result => chain(this.delivered(channel, positionOf(result)), end), end)
+    const fail = (): void => {
+      this.#channels.get(channel)?.doubt()
+      end()
+    }
+    committed.then(result => chain(this.delivered(channel, positionOf(result)), end), fail)
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import t from 'tap'
-import { MemoryStore } from '../../lib/broker/memory.ts'
+import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
 import type { Position } from '../../lib/protocol/position.ts'
 import type { Distance } from '../fixtures/rooms.ts'
 import { range, roomsAt } from '../fixtures/rooms.ts'
@@ -890,4 +890,116 @@ t.test('a log that begins anew while a member reads its past: a live $gap withou
   t.equal(position.epoch, epoch)
   await rooms.publish('room-1', 102)
   t.equal(link.numbers('room-1').at(-1), 102)
+})
+
+t.test('a commit that failed, and was stored all the same, reaches a quiet channel once the store works', async t => {
+  const { rooms, far } = roomsAt('far')
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  await rooms.publish('room-1', 1)
+  const dies = (n: number): void => {
+    far.loseNext()
+    far.failNext('commit', 'after')
+    t.rejects(rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n } }), { code: 'FST_CHANNELS_STORE_FAILED' })
+  }
+  for (let i = 0; i < 1_000; i++) far.failNext('heads')
+  dies(2)
+  dies(3)
+  await rooms.pass(60_000)
+  t.strictSame(link.numbers('room-1'), [1])
+  t.ok(far.asked.length < 60, `without hurry: ${far.asked.length} questions in a minute`)
+  far.heal()
+  await rooms.pass(5_000)
+  t.strictSame(link.numbers('room-1'), [1, 2, 3])
+  dies(4)
+  await rooms.pass(5_000)
+  const asked = far.asked.length
+  await rooms.pass(60_000)
+  t.equal(far.asked.length, asked, 'and then nothing more is asked')
+  await rooms.publish('room-1', 5)
+  t.strictSame(link.numbers('room-1'), [1, 2, 3, 4, 5])
+  t.strictSame(link.all('$gap'), [])
+})
+
+t.test('commits that fail while the log is being asked for those before are looked for too', async t => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const { rooms, far } = roomsAt('far', {}, seed)
+    const link = await rooms.dial('room-1')
+    await rooms.pass(100)
+    for (const n of range(1, 20)) {
+      far.loseNext()
+      far.failNext('commit', 'after')
+      rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n } }).catch(() => {})
+      await rooms.pass(n % 7)
+    }
+    await rooms.pass(5_000)
+    t.strictSame(link.numbers('room-1'), range(1, 20), `seed ${seed}`)
+    t.strictSame(link.all('$gap'), [])
+  }
+})
+
+t.test('a commit that failed, and was stored and delivered, comes once; one that was not stored does not', async t => {
+  const { rooms, far } = roomsAt('far')
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  for (const failure of ['after', 'before'] as const) {
+    far.failNext('commit', failure)
+    rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: failure === 'after' ? 1 : 2 } }).catch(() => {})
+    await rooms.pass(10_000)
+  }
+  t.strictSame(link.numbers('room-1'), [1])
+  t.notOk(far.asked.includes('read'), 'for which nothing had to be read')
+})
+
+t.test('a commit that fails while its channel is entered is looked for once that is done, or not at all', async t => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const { rooms, far } = roomsAt('far', {}, seed)
+    const link = await rooms.dial('room-1')
+    far.loseNext()
+    far.failNext('commit', 'after')
+    rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: 1 } }).catch(() => {})
+    await rooms.pass(5_000)
+    const { offset } = head(link, 'room-1')
+    t.strictSame(link.numbers('room-1'), range(offset + 1, 1), `seed ${seed}`)
+    for (let i = 0; i < 100; i++) far.failNext('heads')
+    far.failNext('commit')
+    rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: 2 } }).catch(() => {})
+    await rooms.pass(seed * 10)
+    link.transport.closed(1006, '')
+    await rooms.pass(60_000)
+    const asked = far.asked.length
+    await rooms.pass(60_000)
+    t.equal(far.asked.length, asked, 'whoever has left asks no more')
+  }
+})
+
+t.test('a broker whose commit throws at once, after it has stored, is asked as well', async t => {
+  let dead = false
+  const { rooms } = roomsAt('near', {
+    broker: (context, store) => {
+      const broker = new MemoryBroker(context, store)
+      const { commit, heads, deliver } = broker
+      const died = () => new Error('the store has died')
+      broker.deliver = (...delivery) => void (dead || deliver.apply(broker, delivery))
+      broker.commit = publications => {
+        const committed = commit.call(broker, publications)
+        if (dead) throw died()
+        return committed
+      }
+      broker.heads = channels => {
+        if (dead) throw died()
+        return heads.call(broker, channels)
+      }
+      return broker
+    }
+  })
+  const link = await rooms.dial('room-1')
+  await rooms.publish('room-1', 1)
+  dead = true
+  await t.rejects(rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: 2 } }))
+  await rooms.pass(10_000)
+  t.strictSame(link.numbers('room-1'), [1])
+  dead = false
+  await rooms.pass(5_000)
+  t.strictSame(link.numbers('room-1'), [1, 2])
 })
