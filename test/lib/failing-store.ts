@@ -201,6 +201,12 @@ t.test(
     t.equal(all.characters, 0)
     ann.add(2, answer(100), 3)
     bob.add(3, answer(100), 300_004)
+    ann.add(3, answer(20_000), 300_004)
+    t.strictSame(
+      [ann.get(3), bob.get(3), all.characters],
+      [undefined, undefined, 0],
+      'one that is too large for all is not kept'
+    )
     t.equal(ann.get(2), undefined, 'who sends nothing more keeps nothing for longer than five minutes either')
   }
 )
