@@ -1,5 +1,3 @@
-import { MAX_CHANNEL_BYTES } from './channel-name.ts'
-
 /** What applications send and see. */
 export interface Message<Param = unknown> {
   /** The channel that the message is about. */
@@ -71,10 +69,7 @@ function frameOf(value: Record<string, unknown>, strict: boolean): Frame {
   if (typeof cmd !== 'string' || cmd.length === 0 || cmd.length > 128) {
     throw new FrameError('cmd must be a string of 1 to 128 characters')
   }
-  // It stands in answers, some of which are kept.
-  if (channel !== undefined && (typeof channel !== 'string' || channel.length > MAX_CHANNEL_BYTES)) {
-    throw new FrameError(`channel must be a string of at most ${MAX_CHANNEL_BYTES} characters`)
-  }
+  if (channel !== undefined && typeof channel !== 'string') throw new FrameError('channel must be a string')
   if (strict && id !== undefined && !isCount(id)) throw new FrameError('id must be a positive integer')
   if (strict && ref !== undefined && !isCount(ref)) throw new FrameError('ref must be a positive integer')
   const frame: { -readonly [K in keyof Frame]: Frame[K] } = { cmd }
