@@ -63,17 +63,6 @@ for (const log of [false, true]) {
   })
 }
 
-t.test(
-  'a channel’s name in a frame is no longer than one may be, as it would stand in answers that are kept',
-  async t => {
-    const { net, send } = await linked(() => {})
-    t.teardown(() => net.close())
-    const [answer] = await send({ channel: 'x'.repeat(129), cmd: 'ask', id: 1, param: {} })
-    t.match(answer, { cmd: '$nack', id: 1, param: { code: 'bad-frame' } })
-    t.equal(answer?.channel, undefined)
-  }
-)
-
 t.test('what is kept nowhere waits for a store within a bound, and what is over is counted', async t => {
   let hang: Array<() => void> | null = null
   const slow: BrokerFactory = context => {
