@@ -38,18 +38,17 @@ export class Turn {
     this.#schedule()
   }
 
-  /** Sends now what has been collected, up to a slice. */
-  flush(): void {
-    this.distribute()
-    this.write()
+  /** Writes all that is in the outboxes, now: what is published in one turn must find room in them. */
+  write(): void {
+    this.#write(this.#outboxes.length)
   }
 
-  /** Writes what is in the outboxes, up to a slice. What comes meanwhile for those that still wait goes with the rest. */
-  write(): void {
+  /** What comes meanwhile for those that still wait goes with the rest. */
+  #write(most: number): void {
     const outboxes = this.#outboxes
-    this.#outboxes = outboxes.length > SLICE ? outboxes.slice(SLICE) : []
+    this.#outboxes = outboxes.slice(most)
     if (this.#outboxes.length > 0) this.#schedule()
-    for (let i = 0; i < outboxes.length && i < SLICE; i++) outboxes[i]!.flush()
+    for (let i = 0; i < outboxes.length && i < most; i++) outboxes[i]!.flush()
   }
 
   /** Puts what was published so far into the outboxes, so that what is sent next comes after it. */
@@ -64,7 +63,8 @@ export class Turn {
     this.#scheduled = true
     this.#clock.soon(() => {
       this.#scheduled = false
-      this.flush()
+      this.distribute()
+      this.#write(SLICE)
     })
   }
 }

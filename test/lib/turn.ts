@@ -37,3 +37,17 @@ t.test('what is asked for while a slice is written comes after all that waited',
   await clock.advance(0)
   t.strictSame(written.slice(1_999), [1_999, 2_000, 'late'])
 })
+
+t.test(
+  'a batch that leaves early leaves to everybody: the rest of the turn must find room in the outboxes',
+  async t => {
+    const clock = new ManualClock()
+    const turn = new Turn(clock)
+    let written = 0
+    for (let n = 0; n < 4_500; n++) turn.addOutbox({ flush: () => written++ })
+    turn.write()
+    t.equal(written, 4_500)
+    await clock.advance(0)
+    t.equal(written, 4_500)
+  }
+)
