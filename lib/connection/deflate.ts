@@ -5,8 +5,8 @@ import { encodeCompressed, payloadAt } from './frame.ts'
 /** Smaller messages gain less than they cost. */
 export const DEFLATE_BYTES = 1_024
 
-/** Batches of one turn that are remembered. */
-const MAX_REMEMBERED = 64
+/** Batches of one turn that are remembered, the latest: a member of many channels is sent as many at once. */
+const MAX_REMEMBERED = 1_024
 /** The empty block with which a flush ends; the receiver adds it again (RFC 7692 §7.2.1). */
 const TAIL_BYTES = 4
 
@@ -28,7 +28,9 @@ export class Deflater {
     if (known !== undefined) return known
     const frames = deflated(batch)
     if (this.#done.size === 0) this.#clock.soon(() => this.#done.clear())
-    if (this.#done.size < MAX_REMEMBERED) this.#done.set(batch, frames)
+    const [oldest] = this.#done.keys()
+    if (this.#done.size >= MAX_REMEMBERED) this.#done.delete(oldest!)
+    this.#done.set(batch, frames)
     return frames
   }
 }
