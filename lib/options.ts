@@ -40,7 +40,7 @@ export interface Limits {
   readonly sessionsPerAddress: number
   /**
    * Characters of the answers that this node keeps of all sessions together, for clients that send a command again: of commands that stored
-   * nothing. The oldest go first. Default 67,108,864.
+   * nothing. Each counts 200 more than it has. The oldest go first. Default 67,108,864.
    */
   readonly answerCharacters: number
   /** Handshakes under way on this node; above it new ones get 429. Default 1,000. */

@@ -18,7 +18,7 @@ interface Kept {
   readonly at: number
 }
 
-/** What one takes beside its text. */
+/** What one takes beside its text, by the bound of all: many short ones are not less. */
 const OVERHEAD_CHARACTERS = 200
 
 function sizeOf({ answer }: Kept): number {
@@ -74,7 +74,7 @@ export class Answers {
   add(id: number, answer: Answer, now: number): void {
     const kept: Kept = { owner: this, id, answer, at: now }
     this.#answers.set(id, kept)
-    this.#characters += sizeOf(kept)
+    this.#characters += answer.text.length
     this.#all.add(kept)
     for (const old of this.#answers.values()) {
       if (old.id > id - RESULT_IDS && this.#characters <= RESULT_CHARACTERS) return
@@ -84,7 +84,7 @@ export class Answers {
 
   forget(kept: Kept): void {
     if (!this.#answers.delete(kept.id)) return
-    this.#characters -= sizeOf(kept)
+    this.#characters -= kept.answer.text.length
     this.#all.remove(kept)
   }
 
