@@ -208,8 +208,9 @@ export class Socket<C = unknown> {
     // An answer to a request of an earlier link, or to one that was answered: nobody waits for it.
     else if (ref && isAnswer && !this.#roster.answered(ref, frame)) return
     else if (cmd === '$nack' && !ref) this.#report(new ChannelError(param.code, { ...pick(param), channel }))
-    else if (cmd.startsWith('$')) this.#roster.system(channel!, frame)
-    else if (typeof channel !== 'string') throw new ChannelError('bad-frame')
+    else if (typeof channel !== 'string') {
+      if (isAnswer || !/^\$(?!presence|gap|skip)/.test(cmd)) throw new ChannelError('bad-frame')
+    } else if (cmd.startsWith('$')) this.#roster.system(channel, frame)
     else this.#publication(channel, frame)
   }
 
