@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { Chance } from '../fixtures/chance.ts'
+import { sabotage } from './sabotages.ts'
 
 export type BrokerName = 'memory' | 'sqlite'
 
@@ -60,6 +61,10 @@ export function readPlan(args: readonly string[]): Plan | 'help' | 'list' {
   const { broker = 'memory' } = values
   if (broker !== 'memory' && broker !== 'sqlite') throw new Error(`no broker "${broker}"`)
   const seconds = count(values.seconds, 60, 5)
+  const { sabotage: name, 'expect-caught': expectCaught = false } = values
+  if (expectCaught && name !== undefined && sabotage(name).finds.length === 0) {
+    throw new Error(`"${name}" is for the simulation alone: what it breaks does not show here`)
+  }
   return {
     broker,
     log: !values['no-log'],
@@ -69,8 +74,8 @@ export function readPlan(args: readonly string[]): Plan | 'help' | 'list' {
     channels: count(values.channels, 20, 5),
     workers: count(values.workers, 2, 1),
     rate: count(values.rate, 500, 1),
-    sabotage: values.sabotage ?? null,
-    expectCaught: values['expect-caught'] ?? false,
+    sabotage: name ?? null,
+    expectCaught,
     keep: values.keep ?? false,
     least: {
       acked: count(values['min-acked'], seconds * 250, 0),
