@@ -33,14 +33,6 @@ export interface AdmissionParts {
 /** How often an access rule is asked for one handshake that revocations keep overtaking. */
 const MAX_ASKED = 3
 
-/** What one upgrade asks for. */
-export interface OpenRequest {
-  readonly channel: string
-  readonly metadata: Readonly<Record<string, unknown>>
-  readonly onMessage: MessageHandler | undefined
-  readonly userChannel: boolean | undefined
-}
-
 /** What an access rule is told of an upgrade. */
 class RouteAccess implements AccessRequest {
   readonly channel: string

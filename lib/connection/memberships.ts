@@ -10,7 +10,7 @@ const MANY = 9
 
 /**
  * One connection's memberships, by the channel's name and in the order in which they were made. Most connections have one
- * or two, for which a Map of their own would take more memory than a ws Receiver.
+ * or two, for which a Map of their own would take twice the memory.
  */
 export class Memberships {
   #few: readonly Membership[] = []

@@ -31,7 +31,7 @@ export interface Rendezvous {
   opened(connection: Connection): void
 }
 
-/** Not a WeakMap's business: V8 takes what an old one holds for alive until the next full collection, a request each. */
+/** Where a PageState bears its rendezvous, which nothing then holds any longer than the PageState. */
 const RENDEZVOUS: unique symbol = Symbol('fastify-channels.rendezvous')
 
 /** Ties a PageState to its request's rendezvous, and seals it. */

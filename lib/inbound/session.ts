@@ -17,7 +17,7 @@ export class Session {
   /** Where it is kept: unique to the session and its profile. */
   readonly key: string
   /** Whose it is, for the bounds. */
-  owner: string
+  readonly owner: string
   /** The dial that has the session. */
   dial: number
   /** The fencing number under which this node commits: that of the latest dial that has come here. */

@@ -158,11 +158,6 @@ export class Sessions {
   #add(session: Session): void {
     this.#byKey.set(session.key, session)
     const owned = this.#byOwner.get(session.owner) ?? new Set()
-    // Of many sessions of one owner the name is kept once.
-    for (const { owner } of owned) {
-      session.owner = owner
-      break
-    }
     this.#byOwner.set(session.owner, owned.add(session))
     const { sessions, sessionsPerUser, sessionsPerAddress } = this.#limits
     const limit = session.owner.startsWith('u:') ? sessionsPerUser : sessionsPerAddress

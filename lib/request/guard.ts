@@ -4,10 +4,7 @@ import type { Clock, Timer } from '../protocol/clock.ts'
 
 const BUSY = 'HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n'
 
-/**
- * Where a request bears its socket, which one that injectWS of @fastify/websocket made up has nowhere else. Not a WeakMap's
- * business: V8's young collections take its keys for alive, so that every request would live until a full one.
- */
+/** Where a request bears its socket: one that injectWS of @fastify/websocket made up has it nowhere else. */
 const SOCKET: unique symbol = Symbol('fastify-channels.socket')
 
 type Guarded = IncomingMessage & { [SOCKET]?: Socket }

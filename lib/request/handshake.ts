@@ -41,7 +41,7 @@ export interface HandshakeParts {
   readonly shake: () => void
 }
 
-/** Where a request bears its handshake: no WeakMap, as with the guard's sockets. */
+/** Where a request bears its handshake, as long as that can be opened. */
 const HANDSHAKE: unique symbol = Symbol('fastify-channels.handshake')
 
 type Shaking = FastifyRequest & { [HANDSHAKE]?: Handshake | null }
@@ -78,7 +78,7 @@ export class Handshake implements Rendezvous, Pending {
   logger: Logger
   readonly #host: HandshakeHost
   readonly #parts: HandshakeParts
-  /** Made for who asks for it: a controller costs more than all the rest of a handshake of ours. */
+  /** Made for who asks for it: each gives V8 hidden classes of its own. */
   #abort: AbortController | null = null
   #aborted: ChannelsError | null = null
   readonly #socket: Socket
