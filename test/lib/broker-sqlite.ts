@@ -890,14 +890,20 @@ t.test('what a thread dies of is told', async t => {
   t.match(message, /out of memory/)
 })
 
-t.test('a thread that was idle when it died is missed by nobody, and one that cannot open again says why', async t => {
-  const rig = new Rig(t)
+/** Threads of a rig's broker, each a port in this very thread. */
+function portThreads(rig: Rig): { threads: ReturnType<typeof portThread>[]; start: SqliteParts['start'] } {
   const threads: ReturnType<typeof portThread>[] = []
   const start: SqliteParts['start'] = data => {
     const thread = portThread(data, rig.faulty.load)
     threads.push(thread)
     return thread
   }
+  return { threads, start }
+}
+
+t.test('a thread that was idle when it died is missed by nobody, and one that cannot open again says why', async t => {
+  const rig = new Rig(t)
+  const { threads, start } = portThreads(rig)
   const broker = await rig.broker({ worker: true }, { start })
   await stored(broker, one('a', 1, 's'))
   threads[0]!.end()
@@ -911,12 +917,7 @@ t.test('a thread that was idle when it died is missed by nobody, and one that ca
 
 t.test('a file found damaged while the process runs is refused, even where a start would begin anew', async t => {
   const rig = new Rig(t)
-  const threads: ReturnType<typeof portThread>[] = []
-  const start: SqliteParts['start'] = data => {
-    const thread = portThread(data, rig.faulty.load)
-    threads.push(thread)
-    return thread
-  }
+  const { threads, start } = portThreads(rig)
   const options = { worker: true, onDamaged: 'new-epoch' } as const
   writeFileSync(rig.path, Buffer.alloc(20_000, 'not a database '))
   const broker = await rig.broker(options, { start })
