@@ -21,23 +21,35 @@ let told = false
  * @param {{ load: object, env?: Record<string, string>, warm?: number, beside?: object }} options as a scenario has them
  */
 export async function measure(name, { load: options, env = {}, warm = 0, beside }) {
-  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'fastify-channels-bench-'))
-  const own = Object.entries(env).map(([key, value]) => [key, value.replace('DISK', join(folder, 'log.db'))])
-  const server = await start(name, { env: Object.fromEntries(own), pin: pins[0] })
+  const { server, stop } = await startAlone(name, env)
   try {
-    const { port, pid } = server
-    const msg = MESSAGES[name]?.[options.mode]
-    const all = { ...DIALS[name], ...options, ...(msg === undefined ? {} : { msg }), port, pid }
-    const other = beside === undefined ? null : load({ ...DIALS[name], ...beside, port }, pins[1])
+    const other = beside === undefined ? null : load({ ...DIALS[name], ...beside, port: server.port }, pins[1])
     if (beside !== undefined) await new Promise(resolve => setTimeout(resolve, 3_000))
-    for (let i = 0; i < warm; i++) await load(all, pins[1])
-    const figures = await load(all, pins[1])
+    for (let i = 0; i < warm; i++) await measureOn(server, options)
+    const figures = await measureOn(server, options)
     await other
     return figures
   } finally {
+    await stop()
+  }
+}
+
+/** Starts a server on its core, with a folder of its own. @param {string} name @param {Record<string, string>} [env] */
+export async function startAlone(name, env = {}) {
+  const folder = mkdtempSync(join(process.env.BENCH_DIR ?? tmpdir(), 'fastify-channels-bench-'))
+  const own = Object.entries(env).map(([key, value]) => [key, value.replace('DISK', join(folder, 'log.db'))])
+  const server = await start(name, { env: Object.fromEntries(own), pin: pins[0] })
+  const stop = async () => {
     if (name === 'ours' && !told) console.log(server.said)
     told ||= name === 'ours'
     await server.stop()
     rmSync(folder, { recursive: true, force: true })
   }
+  return { server, stop }
+}
+
+/** One load on a server that runs. @param {{ name: string, port: number, pid: number }} server @param {object} options */
+export function measureOn({ name, port, pid }, options) {
+  const msg = MESSAGES[name]?.[options.mode]
+  return load({ ...DIALS[name], ...options, ...(msg === undefined ? {} : { msg }), port, pid }, pins[1])
 }
