@@ -1,113 +1,132 @@
 // What `npm test` runs: everything that continuous integration asserts. The last line is `N passed, N failed, N skipped`:
 // tap's own assertions, and one for each other step. With names of steps (`node scripts/test.mjs lint test:unit`) only those.
 import { spawn } from 'node:child_process'
+import { constants, setPriority } from 'node:os'
 import { createInterface } from 'node:readline'
 import { ensureServices } from './ensure-services.mjs'
 import { isCI, locate, missingReason, services } from './services.mjs'
 
 /**
  * @typedef {{ passed: number, failed: number, skipped: number }} Counts
- * @typedef {{ name: string, run: (said: string[] | null) => Promise<Counts>, needs?: string }} Step
+ * @typedef {{ name: string, run: (how: How) => Promise<Counts>, needs?: string }} Step
+ * @typedef {{ said: string[] | null, idle: boolean }} How where what it writes goes, if not out; whether it gives way to others
+ * @typedef {{ steps: Step[], idle?: boolean }} Lane
  */
 
-/** Steps of a group run side by side, where neither what they print nor how long they take is what they assert. */
-const groups = [
-  [{ name: 'services', run: async () => one(ensureServices()) }],
+/** @type {readonly Lane[][]} Lanes of a stage run side by side, and what is in one of them one after the other. The first says what it does at once. */
+const stages = [
+  [lane({ name: 'services', run: async () => one(ensureServices()) })],
+  [lane(scripted('build'))],
   [
-    { name: 'lint', run: said => script('lint', said) },
-    { name: 'unused', run: said => script('unused', said) },
-    { name: 'typecheck', run: said => script('typecheck', said) },
-    { name: 'build', run: said => script('build', said) }
+    lane(
+      { name: 'test:unit', run: tap },
+      { name: 'check:memory', run: how => script('check:delivery', how, '--broker', 'memory'), needs: 'build' },
+      { name: 'check:sqlite', run: how => script('check:delivery', how, '--broker', 'sqlite'), needs: 'build' },
+      { name: 'sabotages:delivery', run: sabotages, needs: 'build' }
+    ),
+    // What time means nothing to takes what the others leave of the processor.
+    {
+      idle: true,
+      steps: [
+        scripted('lint'),
+        scripted('unused'),
+        scripted('typecheck'),
+        { ...scripted('lint:pkg'), needs: 'build' },
+        { ...scripted('check:simulation'), needs: 'build' },
+        {
+          name: 'sabotages:simulation',
+          // Those that it finds within seconds; all of them: `npm run check:simulation -- --sabotage all`.
+          run: how => script('check:simulation', how, '--nets', '0', '--sabotage', 'quick'),
+          needs: 'build'
+        }
+      ]
+    },
+    // It waits for downloads, most of the time.
+    lane({ ...scripted('test:smoke'), needs: 'build' })
   ],
-  [{ name: 'test:unit', run: tap }],
-  [{ name: 'check:simulation', run: said => script('check:simulation', said), needs: 'build' }],
-  [
-    // It leaves half of two cores to others.
-    { name: 'check:memory', run: () => delivery('--broker', 'memory'), needs: 'build' },
-    { name: 'lint:pkg', run: said => script('lint:pkg', said), needs: 'build' },
-    { name: 'test:smoke', run: said => script('test:smoke', said), needs: 'build' }
-  ],
-  [{ name: 'check:sqlite', run: () => delivery('--broker', 'sqlite'), needs: 'build' }],
-  [{ name: 'check:sabotages', run: sabotages, needs: 'build' }],
-  [{ name: 'bench:guard', run: guard, needs: 'build' }]
+  [lane({ name: 'bench:guard', run: guard, needs: 'build' })]
 ]
 /** @type {readonly Step[]} */
-const steps = groups.flat()
+const steps = stages.flat().flatMap(({ steps }) => steps)
 
-const chosen = choose(process.argv.slice(2))
+const names = process.argv.slice(2)
+const unknown = names.find(name => !steps.some(step => step.name === name))
+if (unknown !== undefined) {
+  console.error(`there is no step ${unknown}; there are ${steps.map(step => step.name).join(', ')}`)
+  process.exit(2)
+}
 const total = { passed: 0, failed: 0, skipped: 0 }
 const failures = new Set()
 
-for (const group of chosen) await Promise.all(group.map(step => take(step, group.length > 1)))
+for (const lanes of stages) await Promise.all(lanes.map((lane, i) => follow(lane, i === 0)))
 
 if (failures.size > 0) console.log(`\nfailed: ${[...failures].join(', ')}`)
 console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`)
 process.exitCode = total.failed > 0 ? 1 : 0
 
+/** @param {Step[]} steps @returns {Lane} */
+function lane(...steps) {
+  return { steps }
+}
+
+/** @param {string} name of a script @returns {Step} */
+function scripted(name) {
+  return { name, run: how => script(name, how) }
+}
+
+/** @param {Lane} lane @param {boolean} loud */
+async function follow({ steps, idle = false }, loud) {
+  for (const step of steps) {
+    if (names.length === 0 || names.includes(step.name)) await take(step, { said: loud ? null : [], idle })
+  }
+}
+
 /** Runs a step, and tells of it; what is written beside others is told as one piece. */
-async function take(step, beside) {
+async function take(step, how) {
   if (step.needs !== undefined && failures.has(step.needs)) {
     console.log(`\n── ${step.name}: not run, as ${step.needs} failed`)
     failures.add(step.name)
     total.failed += 1
     return
   }
-  const said = beside ? [] : null
-  if (!beside) console.log(`\n── ${step.name}`)
+  const { said } = how
+  if (said === null) console.log(`\n── ${step.name}`)
   const started = performance.now()
-  const counts = await step.run(said)
+  const counts = await step.run(how)
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   if (counts.failed > 0) failures.add(step.name)
-  if (beside) console.log(`\n── ${step.name}\n${said.join('')}`.trimEnd())
+  if (said !== null) console.log(`\n── ${step.name}\n${said.join('')}`.trimEnd())
   console.log(`── ${step.name}: ${counts.failed > 0 ? 'FAILED' : 'passed'} in ${seconds} s`)
   for (const key of ['passed', 'failed', 'skipped']) total[key] += counts[key]
 }
 
-/** @param {string[]} names */
-function choose(names) {
-  for (const name of names) {
-    if (steps.some(step => step.name === name)) continue
-    console.error(`there is no step ${name}; there are ${steps.map(step => step.name).join(', ')}`)
-    process.exit(2)
-  }
-  const isMeant = step => names.length === 0 || names.includes(step.name)
-  return groups.map(group => group.filter(isMeant)).filter(group => group.length > 0)
-}
-
-/** @param {string} name @param {string[] | null} said what it writes, where it is not to be written now @returns {Promise<Counts>} */
-async function script(name, said) {
-  const child = npm(['run', '--silent', name], said === null ? 'inherit' : 'pipe', said !== null)
+/** @param {string} name @param {How} how @param {string[]} args @returns {Promise<Counts>} */
+async function script(name, { said, idle }, ...args) {
+  const child = npm(['run', '--silent', name, '--', ...args], said === null ? 'inherit' : 'pipe', said !== null)
+  if (idle) setPriority(child.pid, constants.priority.PRIORITY_LOW)
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', data => said.push(String(data)))
   return one((await ended(child)) === 0)
 }
 
-/** The black-box checker, in its usual size: it asks for as much as a run must have done, and prints its counts. */
-async function delivery(...args) {
-  const child = npm(['run', '--silent', 'check:delivery', '--', ...args], 'inherit')
-  return one((await ended(child)) === 0)
-}
-
 /**
- * Whether the checks find what is wrong: builds that are broken, each of which has to fail. The simulation is given those that it finds within seconds
- * (all of them: `npm run check:simulation -- --sabotage all`), the black box three, each to be found by one of its own rules. They
- * run side by side, as none of those rules is about time.
+ * Whether the black box finds what is wrong: three builds that are broken, each to be found by one of its own rules. They run
+ * side by side, as none of those rules is about time.
  */
 async function sabotages() {
-  const black = ['drop-one-in-a-thousand', 'excluded-still-told', 'resend-run-again']
-  const codes = await Promise.all([
-    checked('check:simulation', '--nets', '0', '--sabotage', 'quick'),
-    ...black.map(name =>
+  const names = ['drop-one-in-a-thousand', 'excluded-still-told', 'resend-run-again']
+  const codes = await Promise.all(
+    names.map(name =>
       checked('check:delivery', '--seconds', '10', '--clients', '80', '--sabotage', name, '--expect-caught')
     )
-  ])
+  )
   const passed = codes.filter(code => code === 0).length
   return { passed, failed: codes.length - passed, skipped: 0 }
 }
 
 /** Whether a delivery costs what it did: measured by the benchmarks' load generator, which has to be compiled. */
-async function guard() {
+async function guard(how) {
   const compiler = services.find(({ name }) => name === 'g++')
-  if (locate(compiler) !== undefined) return script('bench:guard', null)
+  if (locate(compiler) !== undefined) return script('bench:guard', how)
   console.log(`*** ${missingReason(compiler)} ***`)
   return { passed: 0, failed: isCI() ? 1 : 0, skipped: isCI() ? 0 : 1 }
 }
