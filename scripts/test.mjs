@@ -16,21 +16,19 @@ import { isCI, locate, missingReason, services } from './services.mjs'
 /** @type {readonly Lane[][]} Lanes of a stage run side by side, and what is in one of them one after the other. The first says what it does at once. */
 const stages = [
   [lane({ name: 'services', run: async () => one(ensureServices()) })],
-  [lane(scripted('build'))],
+  [lane(scripted('lint')), lane(scripted('unused')), lane(scripted('typecheck')), lane(scripted('build'))],
+  [lane({ name: 'test:unit', run: tap })],
   [
     lane(
-      { name: 'test:unit', run: tap },
       { name: 'check:memory', run: how => script('check:delivery', how, '--broker', 'memory'), needs: 'build' },
       { name: 'check:sqlite', run: how => script('check:delivery', how, '--broker', 'sqlite'), needs: 'build' },
       { name: 'sabotages:delivery', run: sabotages, needs: 'build' }
     ),
+    lane({ ...scripted('test:smoke'), needs: 'build' }),
     // What time means nothing to takes what the others leave of the processor.
     {
       idle: true,
       steps: [
-        scripted('lint'),
-        scripted('unused'),
-        scripted('typecheck'),
         { ...scripted('lint:pkg'), needs: 'build' },
         { ...scripted('check:simulation'), needs: 'build' },
         {
@@ -40,9 +38,7 @@ const stages = [
           needs: 'build'
         }
       ]
-    },
-    // It waits for downloads, most of the time.
-    lane({ ...scripted('test:smoke'), needs: 'build' })
+    }
   ],
   [lane({ name: 'bench:guard', run: guard, needs: 'build' })]
 ]
