@@ -39,7 +39,7 @@ try {
 } finally {
   for (const { stop } of Object.values(started)) await stop()
 }
-if (record) writeFileSync(path, `${JSON.stringify(seen)}\n`)
+if (record) writeFileSync(path, `${JSON.stringify(seen, null, 2)}\n`)
 
 async function round(ratios, load) {
   const [first, second] = ratios.length % 2 === 0 ? ['ours', 'ws'] : ['ws', 'ours']
