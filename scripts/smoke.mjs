@@ -1,5 +1,5 @@
 // Installs the package's tarball into an empty folder outside this repository, as an application would. There it runs
-// test/fixtures/smoke by import and by require, on this Node and on those of VERSIONS, and compiles
+// test/fixtures/smoke by import and by require, on this Node and on those of VERSIONS, which bring node:sqlite, and compiles
 // test/types/application.mts. Expects `npm run build` to have run; needs the npm registry.
 import { execFile } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -94,7 +94,8 @@ async function fetchNodes() {
 /** @param {Map<string, string>} nodes */
 async function runAll(nodes) {
   for (const [version, binary] of nodes) {
-    for (const file of ['app.mjs', 'app.cjs']) {
+    const files = ['app.mjs', 'app.cjs', ...(VERSIONS.includes(version) ? ['sqlite.mjs'] : [])]
+    for (const file of files) {
       await check(`${file} on Node ${version}`, () => run(binary, [file], { cwd: app, timeout: 30_000 }))
     }
   }
