@@ -52,13 +52,19 @@ const fresh = (offset = 0): What => joined({ kind: 'fresh' }, position(offset))
 const recovered = (from: number, to: number): What => joined({ kind: 'recovered', from, to }, position(from))
 const gap = (from: number, to: number, epoch = 'e1'): What =>
   joined({ kind: 'gap', from, to, reason: 'trimmed' }, position(to, epoch))
-const liveGap = (from: number, to: number): What => ({
+const liveGap = (from: number, to: number): What & { readonly kind: 'gap' } => ({
   kind: 'gap',
   channel: CHANNEL,
-  gap: { from, to, reason: 'slow', position: position(to) } as any
+  gap: { from, to, reason: 'slow' },
+  position: position(to)
 })
 
-async function anomalies(heard: readonly What[], changes: Partial<Witness> = {}, head = position(HEAD)) {
+async function anomalies(
+  heard: readonly What[],
+  changes: Partial<Witness> = {},
+  head = position(HEAD),
+  forgets = false
+) {
   const trace = new Trace(new Timeline(new Chance(1), PROMISE_TURNS))
   trace.add('bob', 'something that came before')
   const witness: Witness = {
@@ -69,7 +75,7 @@ async function anomalies(heard: readonly What[], changes: Partial<Witness> = {},
     joined: [CHANNEL],
     ...changes
   }
-  const parts = { ledger: ledger(), trace, seed: 42, heads: async () => [head] }
+  const parts = { ledger: ledger(), trace, seed: 42, heads: async () => [head], forgets }
   try {
     await expectNoLoss([witness], parts)
     return []
@@ -98,6 +104,16 @@ t.test('what is as it should be is let pass', async t => {
     t.strictSame(await anomalies(heard, changes), [], what)
   }
   t.strictSame(await anomalies([fresh(), said(1), gap(1, 2, 'e2')], {}, position(2, 'e2')), [], 'another epoch')
+  const liveEpoch = { ...liveGap(0, 0), gap: { to: 0, reason: 'epoch-lost' as const }, position: position(0, 'e2') }
+  const newLog = [fresh(), said(1), liveEpoch, said(1, { epoch: 'e2' }), said(2, { epoch: 'e2' })]
+  t.strictSame(await anomalies(newLog, {}, position(2, 'e2')), [], 'a log that began anew under its members')
+  t.strictSame(await anomalies(newLog, {}, position(0, 'e3'), true), [], 'a store that has forgotten it since')
+})
+
+t.test('a store that forgets whole logs is no excuse: what it stored last must have come', async t => {
+  const empty = position(0, 'e3')
+  t.match(await anomalies([fresh(), ...all], {}, empty, true), [/stands in epoch e1, the head is e2 2/])
+  t.match(await anomalies([fresh(), ...all], {}, empty), [/stands in epoch e1, the head is e3 0/])
 })
 
 t.test('whatever is wrong is found', async t => {

@@ -70,6 +70,11 @@ export class Faults {
       setTimeout(() => {
         server.storeTroubled = false
       }, STORE_SLACK_MS)
+    } else if (kind === 'thread-death') {
+      server.storeTroubled = true
+      server.tell({ do: 'end-thread' })
+      await sleep(STORE_SLACK_MS)
+      server.storeTroubled = false
     } else {
       const { code, ms: took } = await stage.stop(kind === 'drain' ? 'SIGTERM' : 'SIGKILL')
       if (kind === 'drain' && (code !== 0 || took > 2 * CLOSE_GRACE_MS + DRAIN_SLACK_MS * strain())) {

@@ -146,6 +146,26 @@ async function idsGoBack(known: Stranger, log: boolean, found: Found): Promise<n
   const fits = again === null || code(again) === 'result-expired' || (log && code(again) === code(first))
   if (!fits) found(`an id that was used: first ${code(first)}, then ${code(again)}`)
   if (ahead !== null && code(ahead) !== 'resend-from') found(`an id that skips numbers: ${code(ahead)}`)
+  return 4 + (await repliesAfterLeaving(known, found))
+}
+
+/** A reply is of its channel: nobody who has left is told it, by whatever name; of what is stored, and of what is not. */
+async function repliesAfterLeaving(known: Stranger, found: Found): Promise<number> {
+  const channel = 'deep-99'
+  const param = { p: -1, n: 1, c: channel, k: 0, z: '' }
+  const commands = [
+    { cmd: 'say', id: 3, param },
+    { cmd: 'nudge', id: 4, param }
+  ]
+  await known.ask({ channel, cmd: '$join', ref: 300 })
+  for (const command of commands) await known.ask({ ...command, channel })
+  await known.ask({ channel, cmd: '$leave', ref: 301 })
+  for (const name of ['lobby', channel]) {
+    for (const command of commands) {
+      const late = await known.ask({ ...command, channel: name })
+      if (late?.param?.reply !== undefined) found(`a reply after leaving, by ${name}: ${JSON.stringify(late)}`)
+    }
+  }
   return 4
 }
 

@@ -535,6 +535,23 @@ export const SABOTAGES: readonly Sabotage[] = [
     ]
   },
   {
+    name: 'reply-to-who-left',
+    about: 'a command that is sent again is answered with its reply though its sender has left',
+    finds: ['hostile-served'],
+    patches: [
+      {
+        file: 'lib/inbound/run-command.ts',
+        search: 'if (!answer.replies || !isMember)',
+        replace: 'if (!answer.replies && !isMember)'
+      },
+      {
+        file: 'lib/inbound/run-command.ts',
+        search: '{ channel, instead: () => encodeText(answer.bare) }',
+        replace: '{ channel }'
+      }
+    ]
+  },
+  {
     name: 'stored-twice',
     about: 'one commit in fifty is stored twice',
     finds: [],

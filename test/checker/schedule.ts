@@ -6,7 +6,7 @@ import type { Disturbance } from './proxy.ts'
 /** Faults of the server's process, one after the other. */
 const PROCESS = ['kill', 'drain', 'pause', 'stall'] as const
 /** And of its store. */
-const STORE = ['disk-full', 'rewind'] as const
+const STORE = ['disk-full', 'thread-death', 'rewind'] as const
 /** Faults of some clients' links; several may overlap. */
 const LINKS = [
   'reset',
@@ -49,6 +49,7 @@ const LENGTHS: Readonly<Record<FaultKind, readonly [least: number, most: number]
   pause: [500, 3_500],
   stall: [300, 3_500],
   'disk-full': [500, 2_500],
+  'thread-death': [0, 0],
   rewind: [0, 500],
   reset: [0, 0],
   freeze: [300, 5_000],
@@ -65,7 +66,8 @@ const LENGTHS: Readonly<Record<FaultKind, readonly [least: number, most: number]
 export function scheduleOf(plan: Plan, stores: boolean): PlannedFault[] {
   const chance = new Chance(plan.seed).child(2)
   const kinds: FaultKind[] = [...PROCESS, ...LINKS, ...OTHERS]
-  if (plan.log && plan.broker === 'sqlite') kinds.push('rewind', ...(stores ? (['disk-full'] as const) : []))
+  if (plan.log && plan.broker === 'sqlite')
+    kinds.push('rewind', 'thread-death', ...(stores ? (['disk-full'] as const) : []))
   const proxied = clientsOf(plan).filter(client => client.proxied)
   const all = clientsOf(plan).filter(({ kind }) => kind !== 'auditor')
   const faults: PlannedFault[] = []

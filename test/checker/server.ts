@@ -1,6 +1,8 @@
 // The server under test: an ordinary application of the built package. It is told what to do, and what to break, by messages
 // of its parent; it is killed, stopped and drained by signals.
 import { readdirSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
+import workers, { Worker } from 'node:worker_threads'
 import { fastify } from 'fastify'
 import type { ChannelsOptions, CommandContext, LogPolicy, Profile } from 'fastify-channels'
 import { act, badRequest, channels, memory, sqlite } from 'fastify-channels'
@@ -25,6 +27,7 @@ export interface ServerSettings {
 
 export type ServerOrder =
   | { readonly do: 'stall'; readonly ms: number }
+  | { readonly do: 'end-thread' }
   | { readonly do: 'publish'; readonly ref: number; readonly channel: string; readonly payload: Payload }
   | { readonly do: 'revoke' | 'grant'; readonly ref: number; readonly user: string; readonly channel: string }
   | { readonly do: 'look'; readonly ref: number }
@@ -37,6 +40,16 @@ process.on('uncaughtException', error => fail('uncaughtException', error))
 process.on('unhandledRejection', error => fail('unhandledRejection', error))
 // Without its parent nobody would ever end it.
 process.on('disconnect', () => process.exit(1))
+
+/** Threads of this process, of which only the store has any. */
+const threads: Worker[] = []
+workers.Worker = class extends Worker {
+  constructor(...args: ConstructorParameters<typeof Worker>) {
+    super(...args)
+    threads.push(this)
+  }
+}
+syncBuiltinESMExports()
 
 const Published = Type.Object({
   p: Type.Integer(),
@@ -126,6 +139,7 @@ process.on('message', (order: ServerOrder) => {
 async function carryOut(order: ServerOrder): Promise<void> {
   await listening
   if (order.do === 'stall') return stall(order.ms)
+  if (order.do === 'end-thread') return void threads.at(-1)?.terminate()
   if (order.do === 'look') return send({ ref: order.ref, ...look() })
   if (order.do === 'publish') return publish(order.ref, order.channel, order.payload)
   const { user, channel } = order

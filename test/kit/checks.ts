@@ -19,6 +19,8 @@ export interface CheckParts {
   readonly trace: Trace
   readonly seed: number
   readonly heads: (channels: readonly string[]) => Promise<readonly Position[] | null>
+  /** Whether the store forgets whole logs, of which it has then an empty one. */
+  readonly forgets: boolean
 }
 
 /** Lines of the trace that are shown round a loss. */
@@ -116,15 +118,13 @@ class WitnessCheck {
   }
 
   #gap(heard: Heard & { readonly kind: 'gap' }): void {
-    const { channel, gap } = heard
+    const { channel, gap, position } = heard
     const told = this.#told.get(channel) === `${gap.from} ${gap.to} ${gap.reason}`
     this.#told.delete(channel)
     if (told) return
-    const position = (gap as { position?: Position }).position
     const before = this.#at.get(channel) ?? null
-    this.#hole(heard, channel, before, gap, position ?? null)
-    if (position !== undefined) this.#at.set(channel, position)
-    else if (before !== null) this.#at.set(channel, { ...before, offset: gap.to })
+    this.#hole(heard, channel, before, gap, position)
+    if (position !== null) this.#at.set(channel, position)
   }
 
   /** A gap must say exactly what is missing. */
@@ -219,7 +219,9 @@ class WitnessCheck {
     // Without a node there is nobody to be in step with.
     if (heads === null) return
     channels.forEach((channel, i) => {
-      const head = heads[i]!
+      const { forgets, ledger } = this.#parts
+      const last = forgets && heads[i]!.offset === 0 ? ledger.of(channel).at(-1) : undefined
+      const head = last ?? heads[i]!
       const at = this.#at.get(channel)!
       if (at.epoch !== head.epoch) this.#complain(`${channel}: stands in epoch ${at.epoch}, the head is ${place(head)}`)
       else if (at.offset > head.offset)

@@ -227,7 +227,7 @@ export class KitClient<C = unknown> implements Witness {
     this.#channels.add(name)
     const channel = (this.socket as Socket).channel(name)
     channel.on('$joined', joined => this.#record({ kind: 'joined', channel: name, joined }))
-    channel.on('$gap', gap => this.#record({ kind: 'gap', channel: name, gap }))
+    channel.on('$gap', gap => this.#record({ kind: 'gap', channel: name, gap, position: channel.position }))
     channel.on('$left', reason => this.#record({ kind: 'left', channel: name, reason }))
     // As who has left: nothing is kept of a channel that one may not be in.
     channel.on('$error', () => this.#record({ kind: 'left', channel: name, reason: 'server' }))

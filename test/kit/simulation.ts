@@ -1,5 +1,6 @@
 import type { WebSocketLike } from '../../client/transport.ts'
 import type { BrokerFactory } from '../../lib/broker/broker.ts'
+import type { MemoryOptions } from '../../lib/broker/memory.ts'
 import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
 import { Chance } from './chance.ts'
 import type { ChaosOptions } from './chaos.ts'
@@ -22,6 +23,8 @@ export interface SimulationOptions {
   readonly nodes?: number
   /** What all nodes share as their broker. Default: one store in memory, which outlives the nodes as a disk does. */
   readonly broker?: BrokerFactory
+  /** Bounds of that store in memory, as `memory()` takes them. */
+  readonly store?: MemoryOptions
   /** Milliseconds from a client to a node and back each, for every piece. Default [0, 0]: `settle` lets everything arrive. */
   readonly latencyMs?: readonly [number, number]
   /** Milliseconds of a broker call, there and back each. Default [0, 0]: in the same turn, where the broker can. */
@@ -60,7 +63,8 @@ export abstract class Simulation<S extends Serving, N extends KitNode<S> = KitNo
   readonly #latency: Chance
   readonly #latencyRange: readonly [number, number]
   readonly #broker: BrokerFactory | undefined
-  #store = new MemoryStore()
+  readonly #bounds: MemoryOptions | undefined
+  #store: MemoryStore
   #callers = 0
   #closed = false
 
@@ -69,6 +73,8 @@ export abstract class Simulation<S extends Serving, N extends KitNode<S> = KitNo
     this.seed = seed
     this.socketBytes = options.socketBytes ?? 65_536
     this.#broker = options.broker
+    this.#bounds = options.store
+    this.#store = new MemoryStore(this.#bounds)
     this.#latencyRange = latencyMs
     const chance = new Chance(seed)
     this.chance = chance.child('test')
@@ -176,7 +182,13 @@ export abstract class Simulation<S extends Serving, N extends KitNode<S> = KitNo
       return node === undefined ? null : node.broker!.inner.heads(names)
     }
     const { seed } = this
-    await expectNoLoss(this.clients, { ledger: this.#ledger, trace: this.tracer, seed, heads })
+    await expectNoLoss(this.clients, {
+      ledger: this.#ledger,
+      trace: this.tracer,
+      seed,
+      heads,
+      forgets: this.#bounds !== undefined
+    })
   }
 
   /** Closes clients and nodes, and lets go of everything; nothing is left afterwards. */
@@ -205,7 +217,7 @@ export abstract class Simulation<S extends Serving, N extends KitNode<S> = KitNo
     }
     if (fresh) {
       if (this.nodes.some(({ state }) => state !== 'down')) throw new Error('other nodes run on this store')
-      this.#store = new MemoryStore()
+      this.#store = new MemoryStore(this.#bounds)
     }
     const store = this.#store
     return context => new MemoryBroker(context, store, 'disk')

@@ -66,8 +66,12 @@ const options = (seed: number) => ({
   brokerMs: seed % 3 === 0 ? ([0, 30] as const) : ([0, 0] as const),
   // Shorter than the faults: what a session was is then known by the store alone.
   sessionMs: seed % 7 === 3 ? 1_000 : 300_000,
-  socketBytes: narrow(seed) ? NARROW_BYTES : 65_536
+  socketBytes: narrow(seed) ? NARROW_BYTES : 65_536,
+  ...(bounded(seed) && { store: seed % 2 === 0 ? { channels: 2 } : { bytes: 6_000 } })
 })
+
+/** Stores that hold less than the story uses: whole logs go, under their members. */
+const bounded = (seed: number): boolean => seed % 9 === 5
 
 /** A store is lost now and then, and with it what it had acknowledged: the new epoch says so. */
 const wiped = (seed: number): boolean => seed % 14 === 8

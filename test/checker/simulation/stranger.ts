@@ -43,6 +43,7 @@ export class Stranger {
       protocols: ['channels.v1', `resume.${Buffer.from(JSON.stringify(resume)).toString('base64url')}`]
     })
     const claim = this.#claim(channel, elsewhere)
+    let left = false
     const mine = new Set<number>()
     const say = (frame: object): void => ws.send(JSON.stringify({ channel, ...frame }))
     const wrong = (what: string, frame: object): void => this.#complain(`${what}: ${JSON.stringify(frame)}`)
@@ -63,8 +64,21 @@ export class Stranger {
           say({ cmd: 'say', id, param: { n } })
         }
       }
-      if (cmd === '$ack' && frame.id !== undefined && !mine.has(param.reply?.n)) wrong('answer-of-another', frame)
+      if (cmd === '$left' && ref === 3) {
+        left = true
+        say({ cmd: '$join', ref: 4, channel: elsewhere })
+      }
+      // Who has left is told what became of its commands, and no reply, whatever channel it names.
+      if (cmd === '$joined' && ref === 4) {
+        for (let id = 1; id <= IDS; id++) {
+          for (const name of [channel, elsewhere]) say({ cmd: 'say', id, channel: name, param: { n: FIRST_NUMBER } })
+        }
+      }
+      if (cmd !== '$ack' || frame.id === undefined) return
+      if (left && param.reply !== undefined) wrong('reply-to-who-left', frame)
+      if (!left && !mine.has(param.reply?.n)) wrong('answer-of-another', frame)
     }
+    simulation.clock.after(STAYS_MS / 2, () => ws.readyState === 1 && say({ cmd: '$leave', ref: 3 }))
     simulation.clock.after(STAYS_MS, () => ws.close(1000))
   }
 
