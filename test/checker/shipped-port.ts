@@ -90,9 +90,7 @@ export class ShippedPort implements Port {
     channel.on('$joined', ({ outcome, position }: Joined) => recorder.join(outcome, placeOf(position ?? null)))
     channel.on('$left', reason => recorder.left(reason))
     channel.on('$error', () => recorder.left('refused'))
-    channel.on('$gap', (gap: Gap & { position?: Position }) =>
-      recorder.gap(gap.from, gap.to, gap.reason, placeOf(gap.position ?? null))
-    )
+    channel.on('$gap', ({ from, to, reason }: Gap) => recorder.gap(from, to, reason, placeOf(channel.position)))
     for (const cmd of ['said', 'nudged']) {
       channel.on(cmd, (param, message) =>
         this.#heard(name, cmd, param as Payload, message as Message & { position?: Position })

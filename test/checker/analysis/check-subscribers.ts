@@ -115,7 +115,7 @@ class Walk {
           : reason === 'trimmed'
             ? !setting.deep(c) && place[1] > came[1]
             : reason === 'store-error'
-              ? faults.some(({ kind }) => kind === 'disk-full')
+              ? faults.some(({ kind }) => kind === 'disk-full' || kind === 'thread-death')
               : false
     if (!good) this.#found('false-gap', `${reason} between ${came} and ${place}`)
   }
