@@ -78,7 +78,9 @@ export class Replay {
   }
 
   async #ask(after: Position, bytes: number): Promise<Replayed> {
-    const result = await this.#broker.read(this.#channel, { after }, { entries: PAGE_ENTRIES, bytes })
+    const ask = async () => this.#broker.read(this.#channel, { after }, { entries: PAGE_ENTRIES, bytes })
+    // Once more: all who share the page would be told of a gap, though a store whose thread died has another one already.
+    const result = await ask().catch(ask)
     const entries = result.kind === 'page' ? result.entries : []
     const frames = Buffer.concat(entries.map(encodeEntry))
     return { result, frames, except: [...new Set(entries.flatMap(entry => entry.except))] }

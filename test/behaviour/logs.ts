@@ -638,13 +638,24 @@ t.test('who left, or was made to, while its history was read is told nothing of 
   t.equal(link.answer(2).param.code, 'not-joined')
 })
 
+t.test('a reading that failed is asked for once more before anybody is told of a gap', async t => {
+  const { rooms, far } = roomsAt('far')
+  const start = await rooms.publish('room-1', 1)
+  await rooms.publish('room-1', 2)
+  far.failNext('read')
+  const link = await rooms.dial('room-1', { resume: { p: { 'room-1': start } } })
+  await rooms.pass(200)
+  t.strictSame(joined(link, 'room-1'), [{ kind: 'recovered', from: 1, to: 2 }])
+  t.strictSame([link.numbers('room-1'), rooms.failures], [[2], []])
+})
+
 t.test('a store that fails is told as store-error in a replay, and as unavailable to who asks', async t => {
   const { rooms, far } = roomsAt('far')
   const start = await rooms.publish('room-1', 1)
   await rooms.publish('room-1', 2)
   const member = await rooms.dial('room-1')
   await rooms.pass(100)
-  far.failNext('read')
+  for (let i = 0; i < 2; i++) far.failNext('read')
   const link = await rooms.dial('room-1', { resume: { p: { 'room-1': start } } })
   await rooms.pass(200)
   t.strictSame(joined(link, 'room-1'), [{ kind: 'gap', from: 1, to: 2, reason: 'store-error' }])
@@ -665,7 +676,7 @@ t.test('a store that fails in the middle of a replay is a live $gap, from what w
   await rooms.pass(100)
   const link = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
   await rooms.pass(100)
-  far.failNext('read')
+  for (let i = 0; i < 2; i++) far.failNext('read')
   link.transport.drain()
   await rooms.pass(200)
   const seen = link.numbers('room-1').length

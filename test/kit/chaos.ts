@@ -112,8 +112,9 @@ export class Chaos {
     else if (fault === 'refuse') {
       node.refuse(chance.pick([429, 500, 502, 503]))
       this.#later(() => node.admit())
-    } else if (fault === 'fail-broker') node.failNext(chance.pick(CALLS), { done: chance.oneIn(2) })
-    else if (fault === 'lose-entry') node.loseNext(1 + chance.below(3))
+    } else if (fault === 'fail-broker') {
+      node.failNext(chance.pick(CALLS), { done: chance.oneIn(2), times: 1 + chance.below(3) })
+    } else if (fault === 'lose-entry') node.loseNext(1 + chance.below(3))
     else trace.add(node.name, `nothing suffers ${fault}`)
   }
 
