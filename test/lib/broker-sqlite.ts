@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync
 } from 'node:fs'
@@ -19,6 +20,7 @@ import type { Broker, CommandRecord, Commit, Committed, Entry, Publication } fro
 import { RESULT_AGE_MS, RESULT_CHARACTERS } from '../../lib/broker/broker.ts'
 import { type Database, loadDriver } from '../../lib/broker/sqlite/driver.ts'
 import { openFile } from '../../lib/broker/sqlite/file.ts'
+import { disown, isOthers, own, ownerOf } from '../../lib/broker/sqlite/owner.ts'
 import { APPLICATION_ID } from '../../lib/broker/sqlite/schema.ts'
 import { CLOSE } from '../../lib/broker/sqlite/serve.ts'
 import { resultCode } from '../../lib/broker/sqlite/store-error.ts'
@@ -219,17 +221,27 @@ t.test('the lock goes with a process that is killed, and everything it acknowled
     logLevel: 'warning'
   })
   const { NODE_OPTIONS: _, ...env } = process.env
-  const child = spawn(process.execPath, [script, rig.path], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [script, rig.path], { env, stdio: ['pipe', 'pipe', 'inherit'] })
   t.teardown(() => child.kill('SIGKILL'))
   const acked: string[] = []
+  const owner = `${rig.path}-owner`
+  let last = Number.POSITIVE_INFINITY
   const lines = createInterface({ input: child.stdout })
   for await (const line of lines) {
     acked.push(line)
     if (acked.length === 30) {
+      renameSync(owner, `${owner}-aside`)
       const [code, cause] = await failure(() => rig.broker())
-      t.same([code, cause], ['FST_CHANNELS_STORE_LOCKED', 'SQLITE_BUSY'])
+      t.same([code, cause], ['FST_CHANNELS_STORE_LOCKED', 'SQLITE_BUSY'], 'by the lock alone')
+      renameSync(`${owner}-aside`, owner)
+      child.stdin.write('read')
     }
-    if (acked.length === 60) child.kill('SIGKILL')
+    if (existsSync(`${rig.path}.read`) && last > acked.length + 60) {
+      last = acked.length + 30
+      const [code, cause] = await failure(() => rig.broker())
+      t.same([code, cause], ['FST_CHANNELS_STORE_LOCKED', ''], 'without it, as the kernel has let go of it')
+    }
+    if (acked.length === last) child.kill('SIGKILL')
   }
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
   t.equal(child.signalCode, 'SIGKILL')
@@ -237,6 +249,27 @@ t.test('the lock goes with a process that is killed, and everything it acknowled
   const entries = (await kept(broker, 'a')).map(({ offset, tag }) => `${offset} ${tag}`)
   t.same(entries.slice(0, acked.length), acked)
   t.ok(entries.length - acked.length <= 20, 'and no more than was under way')
+})
+
+t.test('what is said of the owner is of this machine, this process and its time', async t => {
+  const { path } = new Rig(t)
+  own(join(path, 'no', 'folder'))
+  const file = `${path}-owner`
+  own(path)
+  t.equal(isOthers(path), false, 'oneself')
+  const said = JSON.parse(readFileSync(file, 'utf8'))
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'])
+  t.teardown(() => child.kill('SIGKILL'))
+  const { started } = ownerOf(child.pid!)
+  const isSaid = (changes: object): boolean => {
+    writeFileSync(file, JSON.stringify({ ...said, pid: child.pid, started, ...changes }))
+    return isOthers(path)
+  }
+  t.equal(isSaid({}), true)
+  for (const changes of [{ started: '1' }, { boot: 'another' }, { namespace: 'pid:[1]' }, { pid: 2 ** 30 }])
+    t.equal(isSaid(changes), false, JSON.stringify(changes))
+  disown(path)
+  t.equal(isOthers(path), false)
 })
 
 /** Commits until the store has no room, and again once `makeRoom` was called. */

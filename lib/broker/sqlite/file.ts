@@ -1,5 +1,6 @@
 import { existsSync, renameSync } from 'node:fs'
 import type { Database, Driver } from './driver.ts'
+import { isOthers, own } from './owner.ts'
 import { APPLICATION_ID, FORMAT, SCHEMA } from './schema.ts'
 import { openingError, StoreError } from './store-error.ts'
 
@@ -55,6 +56,8 @@ export function openFile(driver: Driver, options: FileOptions): OpenFile {
 }
 
 function attempt(driver: Driver, options: FileOptions): { database: Database; epoch: string } {
+  // Before it is opened: to close it again would bring over, and delete, the log of changes that the other one writes.
+  if (isOthers(options.path)) throw new StoreError('FST_CHANNELS_STORE_LOCKED', [options.path])
   let database: Database | null = null
   try {
     database = driver.open(options.path)
@@ -81,6 +84,7 @@ function prepare(database: Database, { path, epoch }: FileOptions): string {
   if (format > FORMAT) throw new StoreError('FST_CHANNELS_STORE_TOO_NEW', [path, format, FORMAT])
   const sound = ask('PRAGMA quick_check(1)')
   if (sound !== 'ok') throw new StoreError('FST_CHANNELS_STORE_DAMAGED', [path, sound])
+  own(path)
   database.exec('COMMIT')
 
   const mode = ask('PRAGMA journal_mode = WAL')

@@ -4,6 +4,7 @@ import { closeFile, type FileOptions, openFile } from './file.ts'
 import { position } from './log-head.ts'
 import { LogReader } from './log-reader.ts'
 import { LogTable } from './log-table.ts'
+import { disown } from './owner.ts'
 import type { Answers, CommitAnswer, Moment, Place, Reply, Request } from './request.ts'
 import { SessionTable } from './session-table.ts'
 import { StoreError, toFailure } from './store-error.ts'
@@ -67,7 +68,10 @@ export class Store {
       begin: () => void begin.run(),
       commit: () => void commit.run(),
       rollback: () => void rollback.run(),
-      close: () => closeFile(database, 'whole')
+      close: () => {
+        closeFile(database, 'whole')
+        disown(options.path)
+      }
     }
     return { opened, movedTo }
   }
