@@ -90,6 +90,8 @@ export class Feed {
   /** Nothing is told any more of what came, and what comes has no past. */
   end(): void {
     this.position = null
+    // Whoever comes back loads anew, even where a `$join` that was under way says that nothing was missed.
+    this.#loader.at = undefined
     this.#loader.stop()
   }
 

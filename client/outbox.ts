@@ -102,8 +102,12 @@ export class Outbox {
     if (!text) return 'unserialisable'
     if (state.name === 'closed') return 'closed'
     if (onOffline === 'reject' && state.name !== 'connected') return 'offline'
-    if (onOffline === 'drop-oldest' && bytes <= queue.bytes) {
-      for (const old of this.#commands) if (full() && !old.id && old.onOffline === onOffline) this.#fail(old, 'dropped')
+    if (onOffline === 'drop-oldest') {
+      const old = [...this.#commands].filter(one => !one.id && one.onOffline === onOffline)
+      const kept = old.reduce((sum, one) => sum - one.bytes, this.#bytes)
+      // None is dropped in vain.
+      if (kept + bytes <= queue.bytes && this.#commands.size - old.length < queue.count)
+        for (const one of old) if (full()) this.#fail(one, 'dropped')
     }
     return full() ? 'queue-full' : ''
   }

@@ -336,6 +336,8 @@ t.test('a full queue refuses the next command at once, or lets the oldest go tha
     stage.socket.outbox.map(({ param }) => String(param).slice(0, 8)),
     ['has left', 'a', 'llllllll']
   )
+  t.equal(await outcome(room.send('x', 'm'.repeat(150), drop)), 'queue-full')
+  t.equal(await outcome(long), 'pending', 'nor for what would not fit beside those that have to stay')
   ws.end()
   const next = await stage.again({ heartbeatMs: 0, resumed: true })
   accept(next)

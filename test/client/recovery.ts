@@ -376,6 +376,22 @@ t.test('after a leave nothing is told of what was held; after a goodbye the stat
   stage.finish(t)
 })
 
+t.test('who leaves and comes back while a $join is under way loads anew, though nothing was missed', async t => {
+  const { stage, heard, loads, room, finish } = loading()
+  const first = await stage.connected()
+  first.accept(fresh(1))
+  await finish()
+  first.end(1006)
+  const ws = await stage.again({ heartbeatMs: 0, resumed: true })
+  room.leave()
+  room.join()
+  ws.accept(recovered(1, 2)).logged('r', 2)
+  t.same(loads[1]?.context, { position: at(1), outcome: { kind: 'recovered', from: 1, to: 2 }, gap: null })
+  await finish()
+  t.same(heard, ['load', 'load', 2])
+  stage.finish(t)
+})
+
 t.test('a channel that is joined already loads its state when told how', async t => {
   const stage = new Stage()
   const room = stage.socket.channel('r')
