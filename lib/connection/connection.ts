@@ -87,7 +87,7 @@ export class Connection implements Receiver, Pulse {
     return this.#state === 'open'
   }
 
-  /** @internal Whether it ended without a goodbye, so that its client is likely to be back soon. */
+  /** @internal Whether its link was lost, which its client may have found first; it is likely to be back soon. */
   get lost(): boolean {
     return this.#lost
   }
@@ -260,7 +260,7 @@ export class Connection implements Receiver, Pulse {
   closed(code: number, reason: string): void {
     if (this.#state === 'closed') return
     if (this.#state === 'open') {
-      this.#lost = code === 1006
+      this.#lost = code === 1006 || code === closeCode('silent').code
       this.#detach('closed')
     }
     this.#state = 'closed'

@@ -85,6 +85,17 @@ t.test('a user whose connection is lost and back within the grace was never away
   t.strictSame(told, ['join ann true', 'join bob true', 'leave bob false', 'join bob false'])
 })
 
+t.test('one whose client found the link dead is as lost as one that broke', async t => {
+  const { clock, open } = build()
+  const watcher = await open('ann')
+  const bob = await open('bob')
+  bob.transport.closed(4001, 'silent')
+  await clock.advance(1_000)
+  await open('bob', bob.connection.session, 1)
+  await clock.advance(60_000)
+  t.strictSame(diffs(watcher.transport), ['+ann', '+bob'])
+})
+
 t.test('one that does not come back is gone when the grace is over, and no sooner', async t => {
   const { clock, told, open, service } = build()
   const watcher = await open('ann')
