@@ -1,4 +1,5 @@
 import { loadavg } from 'node:os'
+import { isCI } from '../../scripts/services.mjs'
 import type { History } from './analysis/history.ts'
 import type { Plan } from './plan.ts'
 import type { Anomaly, Command } from './records.ts'
@@ -42,7 +43,8 @@ export function report(plan: Plan, history: History, outcome: Outcome): boolean 
     `judged in ${(outcome.analysisMs / 1000).toFixed(1)} s, all in ${outcome.seconds.toFixed(0)} s; load of the machine ${loadavg()[0]!.toFixed(1)}`
   ]
   if (plan.log && plan.broker === 'sqlite' && !outcome.canFill)
-    lines.push('disk-full was left out: no file system can be mounted here')
+    lines.push('disk-full was LEFT OUT: no file system can be mounted here')
+  const incomplete = isCI() && plan.log && plan.broker === 'sqlite' && !outcome.canFill
   console.log(lines.join('\n'))
   const short = (Object.keys(done) as Array<keyof typeof done>).filter(name => done[name] < plan.least[name])
   for (const name of short) console.log(`TOO LITTLE: ${name} ${done[name]}, wanted ${plan.least[name]}`)
@@ -52,7 +54,7 @@ export function report(plan: Plan, history: History, outcome: Outcome): boolean 
     `${anomalies.length} anomalies${anomalies.length > 0 ? `: ${pairs(tally(anomalies, ({ rule }) => rule))}` : ''}`
   )
   if (plan.sabotage !== null && plan.expectCaught) return isCaught(plan.sabotage, anomalies)
-  return anomalies.length === 0 && short.length === 0
+  return anomalies.length === 0 && short.length === 0 && !incomplete
 }
 
 function isCaught(name: string, anomalies: readonly Anomaly[]): boolean {

@@ -3,6 +3,10 @@ import type { Command, Gap, Join, Left, Place, Revocation, Run, Stand, Subscribe
 import type { History, View } from './history.ts'
 import type { Known, Log, Logs } from './logs.ts'
 
+/** Faults after which a store may not have answered, and how long after them that may still reach a slow reader. */
+const STORE_FAULTS: readonly string[] = ['disk-full', 'thread-death']
+const TOLD_MS = 20_000
+
 /** Walks through what each subscriber saw: step by step adjacent, or a gap that says exactly what is missing. */
 export function checkSubscribers(history: History, logs: Logs): void {
   for (const [s, views] of history.views) new Walk(history, logs, history.subscribers.get(s)!, views).walk()
@@ -98,24 +102,24 @@ class Walk {
     }
     if (place !== null && place[1] !== to)
       this.#found('gap-over-claim', `${reason} to ${to}, though it goes on at ${place[1]}`)
-    if (came !== null && place !== null) this.#justify(reason, came, place)
+    if (came !== null && place !== null) this.#justify(reason, came, place, gap.at)
     this.#holes.clear()
     this.#place = place
   }
 
   /** Inside the kept history a reconnect is never a gap. */
-  #justify(reason: string, came: Place, place: Place): void {
+  #justify(reason: string, came: Place, place: Place, at: number): void {
     const { boots, setting, faults } = this.#history
     const { c } = this.#subscriber
     const good =
       reason === 'epoch-lost'
         ? came[0] !== place[0]
         : reason === 'rewound'
-          ? boots.some(({ restored }) => restored !== undefined)
+          ? boots.some(boot => boot.restored !== undefined && boot.at < at)
           : reason === 'trimmed'
             ? !setting.deep(c) && place[1] > came[1]
             : reason === 'store-error'
-              ? faults.some(({ kind }) => kind === 'disk-full' || kind === 'thread-death')
+              ? faults.some(fault => STORE_FAULTS.includes(fault.kind) && fault.at < at && at < fault.until + TOLD_MS)
               : false
     if (!good) this.#found('false-gap', `${reason} between ${came} and ${place}`)
   }

@@ -6,6 +6,9 @@ export const STRANGER = 'mallory'
 /** Numbers of its commands: nobody else uses them. */
 const FIRST_NUMBER = 1_000_000
 
+/** The number that it sends again with: a command that was not run the first time is run then. */
+const AGAIN = FIRST_NUMBER
+
 /** Its ids are those of others' commands. */
 const IDS = 8
 
@@ -71,11 +74,11 @@ export class Stranger {
       // Who has left is told what became of its commands, and no reply, whatever channel it names.
       if (cmd === '$joined' && ref === 4) {
         for (let id = 1; id <= IDS; id++) {
-          for (const name of [channel, elsewhere]) say({ cmd: 'say', id, channel: name, param: { n: FIRST_NUMBER } })
+          for (const name of [channel, elsewhere]) say({ cmd: 'say', id, channel: name, param: { n: AGAIN } })
         }
       }
       if (cmd !== '$ack' || frame.id === undefined) return
-      if (left && param.reply !== undefined) wrong('reply-to-who-left', frame)
+      if (left && param.reply !== undefined && param.reply.n !== AGAIN) wrong('reply-to-who-left', frame)
       if (!left && !mine.has(param.reply?.n)) wrong('answer-of-another', frame)
     }
     simulation.clock.after(STAYS_MS / 2, () => ws.readyState === 1 && say({ cmd: '$leave', ref: 3 }))
