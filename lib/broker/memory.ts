@@ -25,7 +25,7 @@ import { SessionStore } from './session-store.ts'
 
 /** How much the memory broker may hold in all. */
 export interface MemoryOptions {
-  /** Logs whose head is remembered; the one that was used least recently is forgotten. Default 100,000; at least 1. */
+  /** Logs whose head is remembered, and as many that were never written to; the one that was used least recently is forgotten. Default 100,000; at least 1. */
   readonly channels?: number
   /** Bytes of publications in all logs; the least recently used are emptied, which a reader is told. Default 268,435,456; at least 1. */
   readonly bytes?: number
@@ -55,8 +55,10 @@ export class MemoryStore {
     for (const broker of this.brokers) broker.deliver(channel, entry, epoch)
   })
   readonly #options: Required<MemoryOptions>
-  /** In the order of use, the least recent first. */
+  /** Those that were written to, in the order of use, the least recent first. */
   readonly #logs = new Map<string, Log>()
+  /** Those that were only asked about, for which no other is forgotten: anybody may ask. */
+  readonly #unwritten = new Map<string, Log>()
   /** Those of them that hold entries, in the same order: the empty ones are not gone through for room. */
   readonly #holding = new Set<Log>()
   #bytes = 0
@@ -70,8 +72,10 @@ export class MemoryStore {
   }
 
   append(publication: Publication, clock: Clock): { entry: Entry; epoch: string } {
-    const log = this.log(publication.channel, clock)
+    const { channel } = publication
+    const log = this.log(channel, clock)
     const entry = this.#counted(log, () => log.append(publication, newTag(clock), clock.monotonic()))
+    if (entry.offset === 1) this.#written(channel, log, clock)
     if (this.#bytes > this.#options.bytes) this.#makeRoom(log)
     return { entry, epoch: log.epoch }
   }
@@ -93,14 +97,25 @@ export class MemoryStore {
 
   /** The log of that name, which from now on is the one used last. */
   log(channel: string, clock: Clock): Log {
-    let log = this.#logs.get(channel)
-    if (log === undefined) {
-      this.#epoch ??= newEpoch(clock)
-      log = new Log(this.#epoch)
-    } else this.#logs.delete(channel)
+    const written = this.#logs.get(channel)
+    if (written !== undefined) {
+      this.#logs.delete(channel)
+      this.#logs.set(channel, written)
+      return written
+    }
+    this.#epoch ??= newEpoch(clock)
+    const log = this.#unwritten.get(channel) ?? new Log(this.#epoch)
+    this.#unwritten.delete(channel)
+    this.#unwritten.set(channel, log)
+    const [oldest] = this.#unwritten.keys()
+    if (this.#unwritten.size > this.#options.channels) this.#unwritten.delete(oldest!)
+    return log
+  }
+
+  #written(channel: string, log: Log, clock: Clock): void {
+    this.#unwritten.delete(channel)
     this.#logs.set(channel, log)
     if (this.#logs.size > this.#options.channels) this.#forgetOldest(clock)
-    return log
   }
 
   #forgetOldest(clock: Clock): void {
@@ -109,8 +124,7 @@ export class MemoryStore {
     this.#holding.delete(log)
     this.#logs.delete(channel)
     // Whatever is written there next must not be taken for what was: logs that are new from now on have another epoch.
-    // One that was never written to leaves nothing that could be mistaken.
-    if (log.head.offset > 0) this.#epoch = newEpoch(clock)
+    this.#epoch = newEpoch(clock)
   }
 
   #makeRoom(kept: Log): void {

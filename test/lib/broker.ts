@@ -86,6 +86,16 @@ t.test('a log that was never written to may be forgotten without a new epoch', a
   t.match(broker.read('never', { after: never! }, ALL), { kind: 'page', entries: { length: 1 } })
 })
 
+t.test('names that are only asked about push out no log that was written to', async t => {
+  const { broker, store, texts } = memoryRig({ channels: 2 })
+  store('a')
+  const b = store('b')
+  for (let n = 0; n < 10; n++) broker.subscribe(`n${n}`, () => {})
+  t.same([texts('a'), texts('b')], [['m'], ['m']])
+  t.match(store('b'), { epoch: b.epoch, offset: 2 })
+  t.match(broker.heads(['n8', 'n9']), [{ offset: 0 }, { offset: 0 }])
+})
+
 t.test('over its bytes the memory broker empties the logs that were used least recently', async t => {
   const { broker, store, texts } = memoryRig({ bytes: 10 })
   const a = store('a', 'aaaa')
