@@ -84,7 +84,6 @@ function prepare(database: Database, { path, epoch }: FileOptions): string {
   if (format > FORMAT) throw new StoreError('FST_CHANNELS_STORE_TOO_NEW', [path, format, FORMAT])
   const sound = ask('PRAGMA quick_check(1)')
   if (sound !== 'ok') throw new StoreError('FST_CHANNELS_STORE_DAMAGED', [path, sound])
-  own(path)
   database.exec('COMMIT')
 
   const mode = ask('PRAGMA journal_mode = WAL')
@@ -96,7 +95,9 @@ function prepare(database: Database, { path, epoch }: FileOptions): string {
     database.prepare('INSERT INTO meta (epoch) VALUES (?)').run(epoch)
     database.exec('COMMIT')
   }
-  return ask('SELECT epoch FROM meta') as string
+  const kept = ask('SELECT epoch FROM meta') as string
+  own(path)
+  return kept
 }
 
 /**
