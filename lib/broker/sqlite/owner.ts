@@ -42,11 +42,14 @@ function ownerPath(path: string): string {
   return `${path}-owner`
 }
 
-/** @throws where there is no such process, or no /proc */
+/** @throws where no such process lives, or there is no /proc */
 export function ownerOf(pid: number): Owner {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  // Behind the name, which may hold spaces and parentheses, the 22nd field is the 20th (proc(5)).
-  const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]!
+  // Behind the name, which may hold spaces and parentheses, the third field is the first (proc(5)).
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  if (fields[0] === 'Z' || fields[0] === 'X')
+    throw new Error(`process ${pid} has ended, and nobody has taken note of it`)
+  const started = fields[19]!
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
   return { pid, started, boot, namespace: readlinkSync(`/proc/${pid}/ns/pid`) }
 }
