@@ -62,19 +62,19 @@ export class Faults {
       server.tell({ do: 'stall', ms })
       await sleep(ms)
     } else if (kind === 'disk-full') {
-      server.storeTroubled = true
+      server.storeTroubles++
       store.fill()
       await sleep(ms)
       store.free()
       // What was tried until now may still be answered.
       setTimeout(() => {
-        server.storeTroubled = false
+        server.storeTroubles--
       }, STORE_SLACK_MS)
     } else if (kind === 'thread-death') {
-      server.storeTroubled = true
+      server.storeTroubles++
       server.tell({ do: 'end-thread' })
       await sleep(STORE_SLACK_MS)
-      server.storeTroubled = false
+      server.storeTroubles--
     } else {
       const { code, ms: took } = await stage.stop(kind === 'drain' ? 'SIGTERM' : 'SIGKILL')
       if (kind === 'drain' && (code !== 0 || took > 2 * CLOSE_GRACE_MS + DRAIN_SLACK_MS * strain())) {

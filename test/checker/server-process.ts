@@ -29,8 +29,8 @@ export class ServerProcess {
   readonly #asked = new Map<number, (answer: Record<string, any> | null) => void>()
   readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   #ref = 0
-  /** Its store is being disturbed. */
-  storeTroubled = false
+  /** How many disturbances its store has now, or had a moment ago. */
+  storeTroubles = 0
   #over = false
   /** Whether its end is wanted. */
   #doomed = false
@@ -49,7 +49,7 @@ export class ServerProcess {
       this.#child.on('message', (message: Record<string, any>) => {
         if (message.failed !== undefined) {
           last = message.failed
-          if (!(message.store && (this.#doomed || this.storeTroubled))) failed(message.failed)
+          if (!(message.store && (this.#doomed || this.storeTroubles > 0))) failed(message.failed)
         } else if (message.ready !== undefined) resolve(message as Ready)
         else this.#answer(message.ref, message)
       })

@@ -70,7 +70,7 @@ class Walk {
     const forgot = this.#forgot === 'perhaps' ? outcome === 'fresh' : this.#forgot
     const stood = given !== undefined ? given : forgot ? null : this.#place
     this.#forgot = false
-    const came = stood === null ? null : this.#passedOver(stood, join.from ?? stood[1])
+    const came = stood === null ? null : this.#passedOver(stood, join.from ?? stood[1], place[2])
     if (outcome === 'fresh') {
       if (came !== null) this.#found('wrong-outcome', `fresh, though it came with ${came}`)
       this.#place = place
@@ -236,14 +236,15 @@ class Walk {
 
   /**
    * Where the shipped client stands after it has passed over what it is excepted from, up to an offset that it names. The
-   * store may have lost that since.
+   * store may have lost that since, and have something else there: then `tag` says which of them is meant.
    */
-  #passedOver(place: Place, to: number): Place {
+  #passedOver(place: Place, to: number, tag = ''): Place {
     if (this.#subscriber.kind !== 'shipped') return place
     const log = this.#logs.log(this.#subscriber.c, place[0])
     let last = place
     for (let offset = place[1] + 1; offset <= to; offset++) {
-      const known = log?.at(offset).findLast(entry => this.#isFromIt(entry))
+      const own = log?.at(offset).filter(entry => this.#isFromIt(entry)) ?? []
+      const known = own.find(entry => entry.tag === tag) ?? own.at(-1)
       if (known === undefined) return place
       last = [place[0], offset, known.tag]
     }
