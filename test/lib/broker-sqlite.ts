@@ -278,8 +278,13 @@ t.test('what is said of the owner is of this machine, this process and its time'
   const [pid] = await once(parent.stdout, 'data')
   while (!/\) Z /.test(readFileSync(`/proc/${Number(pid)}/stat`, 'utf8'))) await new Promise(setImmediate)
   t.throws(() => ownerOf(Number(pid)), { message: /has ended/ })
+  isSaid({})
   disown(path)
-  t.equal(isOthers(path), false)
+  t.equal(isOthers(path), true, 'what another one says stays')
+  own(path)
+  disown(path)
+  t.equal(existsSync(file), false)
+  disown(path)
 })
 
 /** Commits until the store has no room, and again once `makeRoom` was called. */

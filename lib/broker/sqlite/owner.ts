@@ -34,8 +34,14 @@ export function own(path: string): void {
   }
 }
 
+/** Takes that back; what another process has written there since stays. */
 export function disown(path: string): void {
-  rmSync(ownerPath(path), { force: true })
+  try {
+    const said = readFileSync(ownerPath(path), 'utf8')
+    if (said === JSON.stringify(ownerOf(process.pid))) rmSync(ownerPath(path))
+  } catch {
+    // Nothing is there, or it cannot be taken away: it names a process that will have ended.
+  }
 }
 
 function ownerPath(path: string): string {
