@@ -23,13 +23,16 @@ export class Feed {
   #host: FeedHost
   #tell: (event: string, ...args: unknown[]) => void
   #outcome: Outcome = { kind: 'fresh' }
+  /** Up to where all is told, or held back to be told. */
+  #passed: Position | null = null
 
   constructor(channel: string, host: FeedHost, tell: (event: string, ...args: unknown[]) => void) {
     this.#channel = channel
     this.#host = host
     this.#tell = tell
-    this.#loader = new Loader(host.port, host.turn, ({ position }) => {
-      this.#missing({ ...from(position, this.position), to: this.position?.offset ?? 0, reason: 'slow' })
+    this.#loader = new Loader(host.port, host.turn, () => {
+      const passed = this.#passed
+      return () => this.#missing({ ...from(passed, this.position), to: this.position?.offset ?? 0, reason: 'slow' })
     })
   }
 
@@ -59,7 +62,7 @@ export class Feed {
   publication(frame: Frame): void {
     if (frame.offset && !this.#advance(frame)) return
     const message = messageOf(frame, this.position)
-    this.#loader.pass(() => {
+    this.#pass(() => {
       this.#host.tell('$message', message)
       this.#tell(message.cmd, message.param, message)
     })
@@ -102,11 +105,15 @@ export class Feed {
 
   #missing(gap: Gap): void {
     const context = this.#context(gap)
-    this.#loader.pass(() => {
+    this.#pass(() => {
       this.#host.tell('$gap', this.#channel, gap)
       this.#tell('$gap', gap)
       this.#loader.begin(context)
     })
+  }
+
+  #pass(notice: () => void): void {
+    if (this.#loader.pass(notice)) this.#passed = this.position
   }
 
   /** Where it never was, or the past is not known. */

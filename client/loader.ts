@@ -26,7 +26,7 @@ export interface LoadContext {
 /** Loads what a page shows of a channel, by other means than the channel itself. */
 export type LoadState = (context: LoadContext) => unknown
 
-/** What a channel may have to tell while its state is loaded; one more, and it is loaded anew. */
+/** What a channel may have to tell while its state is loaded; what comes on top is a gap, and it is loaded for again. */
 export const MAX_HELD = 1000
 
 /** Loads a channel's state, and keeps back meanwhile what there is to tell: first the position, then the state, then live. */
@@ -38,26 +38,31 @@ export class Loader {
   at: LoadContext | undefined
   #port: Port
   #turn: Turn
-  #overrun: (at: LoadContext) => void
+  #overrun: () => () => void
   #held: Array<() => void> = []
   /** Counts loads: what an earlier one still gives is not heard. */
   #run = 0
   #retry: Timer | undefined
 
-  /** `overrun` hears where more was held than may be: all of it since that context is dropped. */
-  constructor(port: Port, turn: Turn, overrun: (at: LoadContext) => void) {
+  /** `overrun` gives, where more comes than may be held, what is to be told in place of all the rest. */
+  constructor(port: Port, turn: Turn, overrun: () => () => void) {
     this.#port = port
     this.#turn = turn
     this.#overrun = overrun
   }
 
-  /** Tells it now, or once the state is there. */
-  pass(notice: () => void): void {
+  /**
+   * Tells it now, or once the state is there; false where it will not be told. The load goes on, however many there are: what was
+   * held before is told on its state, so that a channel that is always too busy for it makes some progress with each.
+   */
+  pass(notice: () => void): boolean {
     if (!this.busy) notice()
-    else if (this.#held.push(notice) > MAX_HELD) {
-      this.stop()
-      this.#overrun(this.at!)
+    else if (this.#held.length < MAX_HELD) this.#held.push(notice)
+    else {
+      if (this.#held.length === MAX_HELD) this.#held.push(this.#overrun())
+      return false
     }
+    return true
   }
 
   /** Loads, again and again until it succeeds: without its state what follows would mean nothing. */
