@@ -13,6 +13,10 @@ export class Emitter {
     this.#turn = turn
   }
 
+  get isHeard(): boolean {
+    return [...this.#listeners.values()].some(({ size }) => size)
+  }
+
   /** Adds a listener; what comes back removes it again, and does nothing the second time. */
   on(event: string, listener: Listener): () => void {
     const entry = [listener] as const

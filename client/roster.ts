@@ -12,6 +12,9 @@ const MAX_JSON = 1530
 /** Channels that are kept for the sake of their positions, if nobody joins them again. */
 const MAX_KEPT = 1000
 
+/** Channels that the application has no wish for and does not listen to, which are known all the same. */
+export const MAX_IDLE = 1000
+
 type Places = Record<string, [epoch: string, offset: number, tag: string]>
 
 /** The channels of a socket, those that the application asked for and those that others joined; and what was asked about them. */
@@ -24,6 +27,11 @@ export class Roster implements SubscriptionHost {
   historyLimit = 0
   more = false
   #channels = new Map<string, Subscription>()
+  /** Those of them that are of no use now; the longest so first. */
+  #idle = new Set<Subscription>()
+  /** Those that were more: a name never has two, as long as the application has the one. */
+  #dropped = new Map<string, WeakRef<Subscription>>()
+  #collected = new FinalizationRegistry<string>(name => this.#dropped.get(name)?.deref() || this.#dropped.delete(name))
   /** Never begins again, so that an answer to an earlier link's request fits none of a later one's. */
   #lastRef = 0
   #asked = new Map<number, Answer>()
@@ -36,7 +44,7 @@ export class Roster implements SubscriptionHost {
   }
 
   find(name: string): Subscription | undefined {
-    return this.#channels.get(name)
+    return this.#channels.get(name) ?? this.#dropped.get(name)?.deref()
   }
 
   /** The channel of that name, or one for the moment. */
@@ -46,9 +54,30 @@ export class Roster implements SubscriptionHost {
 
   /** The channel of that name, for the application to keep. */
   hold(name: string): Subscription {
-    const channel = this.#keep(name)
+    const channel = this.at(name)
     channel.held = true
+    this.keep(channel)
+    this.forget(channel)
     return channel
+  }
+
+  keep(channel: Subscription): void {
+    this.#idle.delete(channel)
+    this.#dropped.delete(channel.name)
+    this.#channels.set(channel.name, channel)
+  }
+
+  forget(channel: Subscription): void {
+    if (!channel.isIdle || !this.#channels.has(channel.name)) return
+    this.#idle.delete(channel)
+    this.#idle.add(channel)
+    for (const oldest of this.#idle) {
+      if (this.#idle.size <= MAX_IDLE) return
+      this.#idle.delete(oldest)
+      this.#channels.delete(oldest.name)
+      this.#dropped.set(oldest.name, new WeakRef(oldest))
+      this.#collected.register(oldest, oldest.name)
+    }
   }
 
   /** Asks; on a link that takes nothing more the answer is its end. */
@@ -90,15 +119,17 @@ export class Roster implements SubscriptionHost {
     // The outcome is read first: nothing is changed by a `$joined` that is none.
     if (cmd === '$joined' && outcome.kind) {
       this.members.add(name)
-      this.#keep(name).entered({ name: 'joined', by, outcome, position }, presence)
+      const entered = this.at(name)
+      this.keep(entered)
+      entered.entered({ name: 'joined', by, outcome, position }, presence)
       this.outbox.flush()
     }
     if (cmd === '$left') {
       this.members.delete(name)
       channel?.exited(reason, !!ref)
-      this.#forget(name)
+      this.#outlived(channel)
     }
-    if (cmd === '$presence') channel?.moved(joins, leaves, count)
+    if (cmd === '$presence') channel?.there.moved(joins, leaves, count)
     if (cmd === '$gap' || cmd === '$skip') channel?.heard(frame)
   }
 
@@ -111,10 +142,10 @@ export class Roster implements SubscriptionHost {
     this.#asked.clear()
     this.members.clear()
     for (const answer of asked) answer(null)
-    for (const [name, channel] of this.#channels) {
+    for (const channel of this.#channels.values()) {
       channel.linkLost()
       // Whoever joined it may join it again, and then it goes on from there.
-      if (!channel.position || this.#channels.size > MAX_KEPT) this.#forget(name)
+      if (!channel.position || this.#channels.size > MAX_KEPT) this.#outlived(channel)
     }
   }
 
@@ -123,13 +154,9 @@ export class Roster implements SubscriptionHost {
     for (const channel of this.#channels.values()) channel.giveUp(error)
   }
 
-  #keep(name: string): Subscription {
-    const channel = this.at(name)
-    this.#channels.set(name, channel)
-    return channel
-  }
-
-  #forget(name: string): void {
-    if (!this.find(name)?.held) this.#channels.delete(name)
+  /** Its membership has ended, and what it had to tell. */
+  #outlived(channel: Subscription | undefined): void {
+    if (channel?.held) this.forget(channel)
+    else if (channel) this.#channels.delete(channel.name)
   }
 }

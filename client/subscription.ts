@@ -10,6 +10,7 @@ import { ChannelError } from './errors.ts'
 import type { FeedHost } from './feed.ts'
 import { Feed, messageOf } from './feed.ts'
 import type { Outbox } from './outbox.ts'
+import { Presence } from './presence.ts'
 import { backoffMs, namedMs } from './reconnect.ts'
 
 /** Takes the answer to a request; null where the link ended before it came. */
@@ -24,6 +25,10 @@ export interface SubscriptionHost extends FeedHost {
   readonly historyLimit: number
   /** Whether this connection began with more positions than it could tell. */
   readonly more: boolean
+  /** The application wants something of it. */
+  keep(channel: Subscription): void
+  /** It may want nothing more of it. */
+  forget(channel: Subscription): void
   ask(cmd: ClientCommand, channel: string, answer: Answer, param?: object): void
 }
 
@@ -35,7 +40,7 @@ export class Subscription implements Channel {
   /** Whether nobody but us has joined it: then its position goes with our `$join`. */
   own = true
   state: ChannelState = { name: 'idle' }
-  presence: PresenceState | null = null
+  readonly there = new Presence((event, ...told) => this.#tell(event, ...told))
   #host: SubscriptionHost
   #emitter: Emitter
   #feed: Feed
@@ -59,6 +64,10 @@ export class Subscription implements Channel {
     return this.#feed.position
   }
 
+  get presence(): PresenceState | null {
+    return this.there.state
+  }
+
   get members(): readonly PresenceMember[] {
     return this.presence?.members ?? []
   }
@@ -70,8 +79,19 @@ export class Subscription implements Channel {
     return state.name === 'left' ? this.#error('left') : state.name === 'joined'
   }
 
+  /** Whether the application that has it neither wants it nor listens to it. */
+  get isIdle(): boolean {
+    const isIn = this.state.name.startsWith('join')
+    return this.held && !isIn && !this.#wish && !this.#waiters[0] && !this.#emitter.isHeard
+  }
+
   on(event: string, listener: (...args: any[]) => void): () => void {
-    return this.#emitter.on(event, listener)
+    const off = this.#emitter.on(event, listener)
+    this.#host.keep(this)
+    return () => {
+      off()
+      this.#host.forget(this)
+    }
   }
 
   send(cmd: string, param: unknown, options?: SendOptions): Promise<Sent> {
@@ -86,7 +106,7 @@ export class Subscription implements Channel {
 
   refreshPresence(): Promise<PresenceState> {
     return this.#query('$presence', reply => {
-      this.#setPresence(reply)
+      this.there.set(reply)
       return reply
     })
   }
@@ -118,13 +138,14 @@ export class Subscription implements Channel {
       if (loadState) this.#feed.loadBy(loadState, joined)
       if (this.#wish === 'join') return
       this.#wish = 'join'
+      this.#host.keep(this)
       if (!joined) this.#move({ name: 'joining' })
       this.act()
     })
   }
 
   leave(): void {
-    if (['joining', 'joined'].includes(this.state.name)) this.#host.turn.run(() => this.#left('client'))
+    if (this.state.name.startsWith('join')) this.#host.turn.run(() => this.#left('client'))
   }
 
   ready(): Promise<Joined> {
@@ -133,8 +154,10 @@ export class Subscription implements Channel {
         const settle = (error: ChannelError | null): void => (error ? reject(error) : resolve(this.state as Joined))
         const { sendable } = this
         const why = this.#host.port.state.name === 'closed' ? this.#error('closed') : sendable
-        if (why === false) this.#waiters.push(settle)
-        else settle(why === true ? null : why)
+        if (why === false) {
+          this.#waiters.push(settle)
+          this.#host.keep(this)
+        } else settle(why === true ? null : why)
       })
     )
   }
@@ -202,7 +225,7 @@ export class Subscription implements Channel {
       this.#tell('$joined', state)
       this.#feed.begin(outcome, position)
     }
-    this.#setPresence(presence)
+    this.there.set(presence)
   }
 
   /** The server has ended the membership; `asked` where that answers our own `$leave`. */
@@ -215,7 +238,7 @@ export class Subscription implements Channel {
   #left(reason: LeaveReason): void {
     this.#wish = this.#host.port.state.name === 'connected' ? 'leave' : ''
     this.#retry?.cancel()
-    this.presence = null
+    this.there.state = null
     this.#end({ name: 'left', reason })
     this.#tell('$left', reason)
     this.giveUp(this.#error('left'))
@@ -242,27 +265,12 @@ export class Subscription implements Channel {
     else if (name === 'idle' && !frame.offset && !frame.cmd.startsWith('$')) this.#feed.publication(frame)
   }
 
-  /** Leaves come first: who left and came back within one tick is there. */
-  moved(joins: readonly PresenceMember[], leaves: readonly PresenceMember[], now?: number): void {
-    if (!this.presence) return
-    const { members, count: before } = this.presence
-    const count = now ?? before
-    const ids = [...leaves, ...joins].map(({ id }) => id)
-    const there = members && [...members.filter(({ id }) => !ids.includes(id)), ...joins]
-    this.presence = there ? { count, members: there } : { count }
-    this.#tell('$presence', this.presence, { joins, leaves })
-  }
-
-  #setPresence(state: PresenceState | undefined): void {
-    this.presence = state ?? null
-    if (state) this.#tell('$presence', state)
-  }
-
   /** Nothing comes of it: neither for those who wait to be joined nor for what waits to be sent. */
   giveUp(error: ChannelError): void {
     this.#settleWaiters(error)
     this.#feed.pause()
     this.#host.outbox.flush()
+    this.#host.forget(this)
   }
 
   #settleWaiters(error: ChannelError | null): void {

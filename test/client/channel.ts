@@ -1,10 +1,17 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t from 'tap'
+import type { Channel } from '../../client/index.ts'
+import { MAX_IDLE } from '../../client/roster.ts'
 import { settle } from '../fixtures/clock.ts'
 import { outcome, Stage } from '../fixtures/fake-socket.ts'
 
 // The same in every run, so that a failure is of the change at hand.
 fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
 
 t.test('a joined channel hears its events, typed by name and with the whole message', async t => {
   const stage = new Stage()
@@ -417,5 +424,50 @@ t.test('what bears a number and is no answer is passed over, as it is of a later
   ws.frame({ channel: 'room', cmd: '$nack', id: 2, param: {} })
   t.match(await sent, { stored: 'none', reply: 1 })
   t.equal(await outcome(refused), 'bad-frame', 'a refusal without a code has one all the same')
+  stage.finish(t)
+})
+
+t.test('a page may visit any number of channels: what it left and listens to no more is not kept for ever', async t => {
+  const stage = new Stage()
+  const ws = await stage.connected()
+  const visit = (name: string): Channel => {
+    const room = stage.socket.join(name)
+    ws.accept()
+    const off = room.on('e', () => {})
+    room.leave()
+    ws.accept()
+    off()
+    off()
+    return room
+  }
+  const first = visit('first')
+  const refused = stage.socket.join('refused')
+  ws.nack({ channel: 'refused', ref: ws.requests.at(-1).ref }, 'forbidden')
+  const heard: unknown[] = []
+  const listened = visit('listened')
+  listened.on('e', param => heard.push(param))
+  const awaited = stage.socket.channel('awaited').ready()
+  const refs: WeakRef<object>[] = []
+  for (let i = 0; i < 2 * MAX_IDLE; i++)
+    refs.push(new WeakRef(visit(`r${i}`)), new WeakRef(stage.socket.channel(`c${i}`)))
+  // References that are made are strong till the end of their turn.
+  await new Promise(resolve => setImmediate(resolve))
+  gc()
+  await new Promise(resolve => setImmediate(resolve))
+  const left = refs.filter(ref => ref.deref() !== undefined)
+  t.equal(left.length, MAX_IDLE)
+  t.strictSame(left, refs.slice(-MAX_IDLE), 'the last of them')
+
+  t.equal(stage.socket.channel('first'), first, 'whoever has it still has the one of that name')
+  t.equal(stage.socket.channel('refused'), refused)
+  t.match(refused.state, { name: 'refused' })
+  first.on('e', param => heard.push(param))
+  first.join()
+  ws.accept().frame({ channel: 'first', cmd: 'e', param: 1 })
+  stage.socket.join('listened')
+  ws.accept().frame({ channel: 'listened', cmd: 'e', param: 2 })
+  t.strictSame(heard, [1, 2])
+  ws.joined('awaited', {}, { by: 'server' })
+  t.match(await awaited, { name: 'joined', by: 'server' })
   stage.finish(t)
 })
