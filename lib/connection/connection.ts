@@ -32,7 +32,6 @@ export class Connection implements Receiver, Pulse {
   readonly session: string
   /** `channels.v1`, or `plain` where the client offered no subprotocol. */
   readonly kind: ConnectionKind
-  readonly profile: RegisteredProfile | null
   /** What `upgradeWithMetadata` was given; empty otherwise. */
   readonly metadata: Readonly<Record<string, unknown>>
   readonly ip: string
@@ -58,6 +57,7 @@ export class Connection implements Receiver, Pulse {
   readonly cameWith: Resume | null
   readonly #outbox: Outbox
   readonly #host: ConnectionHost
+  #profile: RegisteredProfile | null
   #state: 'open' | 'closing' | 'closed' = 'open'
   #lost = false
   #graceTimer: Timer | null = null
@@ -73,7 +73,7 @@ export class Connection implements Receiver, Pulse {
     this.resumed = parts.resumed
     this.cameWith = parts.cameWith
     this.kind = parts.kind
-    this.profile = parts.profile
+    this.#profile = parts.profile
     this.metadata = parts.metadata
     this.ip = parts.ip
     this.route = parts.route
@@ -81,6 +81,11 @@ export class Connection implements Receiver, Pulse {
     this.logger = parts.logger
     this.transport = parts.transport
     this.#outbox = new Outbox(host, this)
+  }
+
+  /** Whose it is, as the profile loader last told; the user is the same for as long as it lasts. Null for nobody in particular. */
+  get profile(): RegisteredProfile | null {
+    return this.#profile
   }
 
   get open(): boolean {
@@ -100,6 +105,11 @@ export class Connection implements Receiver, Pulse {
 
   get paused(): boolean {
     return this.#paused
+  }
+
+  /** @internal Takes what is now known of the same user. */
+  renew(profile: RegisteredProfile): void {
+    this.#profile = profile
   }
 
   /** @internal Begins reading. */

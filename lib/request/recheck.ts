@@ -6,6 +6,7 @@ import { attempt } from '../host-code.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
 import { closeCode } from '../protocol/close-code.ts'
 import type { Profile } from '../protocol/profile.ts'
+import type { RegisteredProfile } from '../register.ts'
 import type { Refusals } from '../stats.ts'
 
 /** Loaders that run for re-checks at once; the others that are due wait. */
@@ -35,7 +36,7 @@ interface Check {
 
 /**
  * Asks again and again who the request of each open connection is. Where that is nobody any more it closes 4502, where it
- * is somebody else 4003. A loader that fails tells nothing of the user: the connection stays and is checked the next time,
+ * is somebody else 4003; what is new about the same user is what access rules and handlers are told from then on. A loader that fails tells nothing of the user: the connection stays and is checked the next time,
  * however often that happens, because a store of sessions that is down must not end every connection.
  */
 export class Rechecks {
@@ -102,7 +103,10 @@ export class Rechecks {
       const { code, reason } = closeCode('revoked')
       connection.abandon(code, reason)
     } else if (profile.id !== connection.profile?.id) closeAs(connection, 'renew-credentials')
-    else expiry.set(profile.expiresAt ?? null)
+    else {
+      connection.renew(profile as RegisteredProfile)
+      expiry.set(profile.expiresAt ?? null)
+    }
   }
 
   /** Of failures in a row the host hears once. */

@@ -527,6 +527,7 @@ function fakeConnection(id = 'ann') {
   const fake = {
     open: true,
     profile: { id },
+    renew: () => {},
     code: null as number | null,
     close(code: number) {
       if (!fake.open) return
@@ -608,6 +609,37 @@ t.test(
     t.equal(dan!.ws.readyState, dan!.ws.OPEN)
   }
 )
+
+t.test('what a re-check brings of the same user is what access rules and handlers are told from then on', async t => {
+  let role = 'guest'
+  const profile: ProfileLoader = request => ({ id: String(request.headers['x-user']), role })
+  const vault = defineChannel('vault-:vault', {
+    commands: { who: command(Type.Null(), { reply: Type.Array(Type.Any()) }) }
+  })
+  const { app, url } = await serve(t, { recheckMs: 20, profile }, app => {
+    app.sockets.serve(vault, {
+      access: ({ profile }) => (profile as { role?: string } | null)?.role === 'staff',
+      commands: { who: (_param, { profile }) => [profile] }
+    })
+    app.get(
+      '/ws',
+      act('lobby', async (app, ps) => {
+        await app.sockets.upgrade(ps, 'lobby')
+      })
+    )
+  })
+  const ann = await connect(`${url}/ws`, as('ann'))
+  await ann.next('$joined')
+  ann.send({ cmd: '$join', channel: 'vault-1', ref: 1 })
+  t.match(await ann.next('$nack'), { param: { code: 'forbidden' } })
+  role = 'staff'
+  const [connection] = app.sockets.connections()
+  await until('the loader has been asked again', () => (connection?.profile as { role?: string })?.role === 'staff')
+  ann.send({ cmd: '$join', channel: 'vault-1', ref: 2 })
+  t.match(await ann.next('$joined'), { channel: 'vault-1' })
+  ann.send({ cmd: 'who', channel: 'vault-1', id: 1, param: null })
+  t.match(await ann.next('$ack'), { param: { reply: [{ id: 'ann', role: 'staff' }] } })
+})
 
 t.test('nobody is asked again where there is no profile, and never where recheckMs is 0', async t => {
   let asked = 0
