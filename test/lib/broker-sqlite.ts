@@ -595,6 +595,53 @@ t.test('an older copy of the file that was put back is found by the tag', async 
   t.match(await read(early), { kind: 'page', entries: { length: 3 } })
 })
 
+t.test(
+  'a file that is moved, removed or replaced under the server fails what comes next, which goes on with what lies there',
+  async t => {
+    const rig = new Rig(t)
+    const broker = await rig.broker()
+    const fails = async () => {
+      const [code, , message] = await failure(() => broker.commit(one('c', 'lost')))
+      t.equal(code, 'FST_CHANNELS_STORE_FAILED')
+      t.match(message, /moved, removed or replaced/)
+    }
+    const { epoch } = await stored(broker, one('c', 1))
+    for (const part of ['', '-wal']) copyFileSync(rig.path + part, `${rig.path}.copy${part}`)
+    await stored(broker, one('c', 2))
+
+    renameSync(rig.path, `${rig.path}.away`)
+    await fails()
+    const anew = await stored(broker, one('c', 3))
+    t.equal(anew.offset, 1)
+    t.not(anew.epoch, epoch, 'nobody takes the new log for the old one')
+
+    for (const part of ['', '-wal']) renameSync(`${rig.path}.copy${part}`, rig.path + part)
+    await fails()
+    t.strictSame(
+      (await kept(broker, 'c')).map(({ text }) => text),
+      ['m1'],
+      'the log of changes that came with it is whole'
+    )
+    t.match(await stored(broker, one('c', 4)), { epoch, offset: 2 })
+
+    rmSync(`${rig.path}-wal`)
+    await fails()
+    await stored(broker, one('c', 5))
+    rig.faulty.onStatement = sql => {
+      if (sql === 'COMMIT') renameSync(rig.path, `${rig.path}.away`)
+      return null
+    }
+    await fails()
+    rig.faulty.onStatement = () => null
+    renameSync(`${rig.path}.away`, rig.path)
+    await stored(broker, one('c', 6))
+    await broker.close()
+    const texts = (await kept(await rig.broker(), 'c')).map(({ text }) => text)
+    t.strictSame(texts.slice(0, 3), ['m1', 'm4', 'm5'])
+    t.equal(texts.at(-1), 'm6', 'what is acknowledged is found after a restart')
+  }
+)
+
 t.test('over the number of channels the least used are forgotten, and what is new there has another epoch', async t => {
   const rig = new Rig(t)
   const broker = await rig.broker({ channels: 3 })

@@ -1,4 +1,4 @@
-import { existsSync, renameSync } from 'node:fs'
+import { existsSync, renameSync, statSync } from 'node:fs'
 import type { Database, Driver } from './driver.ts'
 import { isOthers, own } from './owner.ts'
 import { APPLICATION_ID, FORMAT, SCHEMA } from './schema.ts'
@@ -68,6 +68,20 @@ function attempt(driver: Driver, options: FileOptions): { database: Database; ep
   }
 }
 
+/**
+ * Tells, when asked, whether what lies at the path, or its log of changes, is another file than at first. What is then written to
+ * the open one nobody finds after a restart, and SQLite does not look (sqlite.org/howtocorrupt.html §4.4).
+ */
+export function watchFile(path: string): (part: '' | '-wal') => boolean {
+  const known = new Map<string, string>()
+  return part => {
+    const stats = statSync(path + part, { throwIfNoEntry: false })
+    const found = stats === undefined ? '' : `${stats.dev}:${stats.ino}`
+    if (found !== '' && !known.has(part)) known.set(part, found)
+    return (known.get(part) ?? '') !== found
+  }
+}
+
 /** Locks the file, looks whether it is ours and sound, makes it ours where it is new, and tells its epoch. */
 function prepare(database: Database, { path, epoch }: FileOptions): string {
   const ask = (sql: string) => Object.values(database.prepare(sql).get() as object)[0] as string | number
@@ -105,10 +119,12 @@ function prepare(database: Database, { path, epoch }: FileOptions): string {
  * issue 228); so the lock is given up before. It is kept for as long as there is a log of changes, which `whole` brings
  * over: whoever copies the file then has all of it.
  */
-export function closeFile(database: Database, as: 'whole' | 'as it is'): void {
-  if (as === 'whole') attemptTo(() => database.exec('PRAGMA journal_mode = DELETE'))
-  else attemptTo(() => database.exec('ROLLBACK'))
-  attemptTo(() => database.exec('PRAGMA locking_mode = NORMAL; SELECT COUNT(*) FROM sqlite_schema'))
+export function closeFile(database: Database, as: 'whole' | 'as it is' | 'moved'): void {
+  // One that was moved has lost its name: what bears it, and goes with it, may be another's.
+  if (as !== 'moved') {
+    attemptTo(() => database.exec(as === 'whole' ? 'PRAGMA journal_mode = DELETE' : 'ROLLBACK'))
+    attemptTo(() => database.exec('PRAGMA locking_mode = NORMAL; SELECT COUNT(*) FROM sqlite_schema'))
+  }
   attemptTo(() => database.close())
 }
 

@@ -1,6 +1,6 @@
 import type { Commit } from '../broker.ts'
 import type { Driver, Statement } from './driver.ts'
-import { closeFile, type FileOptions, openFile } from './file.ts'
+import { closeFile, type FileOptions, openFile, watchFile } from './file.ts'
 import { position } from './log-head.ts'
 import { LogReader } from './log-reader.ts'
 import { LogTable } from './log-table.ts'
@@ -24,6 +24,8 @@ export interface StoreOptions extends Omit<FileOptions, 'epoch' | 'now'> {
 
 type Answer = Answers[keyof Answers]
 
+const MOVED = 'the file was moved, removed or replaced while it was open'
+
 interface Opened {
   readonly logs: LogTable
   readonly reader: LogReader
@@ -31,6 +33,8 @@ interface Opened {
   readonly begin: () => void
   readonly commit: () => void
   readonly rollback: () => void
+  /** Whether another file, or none, lies where it was. */
+  readonly moved: ReturnType<typeof watchFile>
   readonly close: () => void
 }
 
@@ -61,6 +65,8 @@ export class Store {
       Statement,
       Statement
     ]
+    const moved = watchFile(options.path)
+    moved('')
     const opened = {
       logs: new LogTable(database, epoch, options.bounds),
       reader: new LogReader(database),
@@ -68,8 +74,9 @@ export class Store {
       begin: () => void begin.run(),
       commit: () => void commit.run(),
       rollback: () => void rollback.run(),
+      moved,
       close: () => {
-        closeFile(database, 'whole')
+        closeFile(database, moved('') ? 'moved' : 'whole')
         disown(options.path)
       }
     }
@@ -105,6 +112,7 @@ export class Store {
   #recover(moment: Moment): void {
     quietly(this.#file.rollback)
     try {
+      this.#assertThere()
       this.#file.begin()
       this.#file.rollback()
     } catch {
@@ -135,10 +143,19 @@ export class Store {
     const { logs, sessions } = this.#file
     logs.settle(moment)
     sessions.settle(moment.now)
+    this.#assertThere()
     this.#file.commit()
+    this.#assertThere()
     this.#writing = false
     logs.committed()
     sessions.committed()
+  }
+
+  /** Before a commit, which is then undone; and after it, so that what is acknowledged was not written where nobody looks. */
+  #assertThere(): void {
+    const { moved } = this.#file
+    if (moved('') || moved('-wal'))
+      throw new StoreError('FST_CHANNELS_STORE_FAILED', [`${this.#options.path}: ${MOVED}`])
   }
 
   #undo(): void {
