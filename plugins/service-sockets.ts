@@ -26,6 +26,8 @@ import type { Service } from '../lib/service.ts'
 import type { ServiceStats } from '../lib/stats.ts'
 import type { AnyPageState, ChannelHandle, Published, SendOptions, Sockets, Target, UpgradeOptions } from './sockets.ts'
 
+const NO_TARGETS: readonly Target[] = Object.freeze([])
+const NOBODY: ReadonlySet<Connection> = new Set()
 const PUBLISHED: Published = Object.freeze({ position: null })
 
 /** What stands behind `app.sockets`: the service, as applications use it. */
@@ -75,7 +77,7 @@ export class ServiceSockets implements Sockets<unknown> {
     const prepared = publisher.prepare(channel, message)
     const targets = this.#targets(options)
     if (prepared.log !== null) return this.#store(prepared, prepared.log, targets)
-    const except = new Set(targets.flatMap(target => this.#resolve(target)))
+    const except = targets.length === 0 ? NOBODY : new Set(targets.flatMap(target => this.#resolve(target)))
     publisher.send(prepared, except.size === 0 ? undefined : { except })
     return Promise.resolve(PUBLISHED)
   }
@@ -254,10 +256,11 @@ export class ServiceSockets implements Sockets<unknown> {
     )
   }
 
-  #targets(options: SendOptions = {}): readonly Target[] {
+  #targets(options?: SendOptions): readonly Target[] {
+    if (options === undefined) return NO_TARGETS
     assertKeys('options.', options, SEND_OPTIONS)
     const { except } = options
-    if (except === undefined) return []
+    if (except === undefined) return NO_TARGETS
     return Array.isArray(except) ? (except as readonly Target[]) : [except as Target]
   }
 }

@@ -22,6 +22,8 @@ export function assertChannelName(name: unknown, from: 'program' | 'request' = '
 
 /** What the place in a log, `,"offset":…,"tag":"…"`, takes at most. */
 const PLACE_BYTES = 48
+/** A UTF-16 code unit in UTF-8. */
+const MAX_UNIT_BYTES = 3
 /** What the header of a WebSocket frame takes at most. */
 const HEADER_BYTES = 10
 
@@ -39,7 +41,9 @@ export function messageText(through: string, message: OutgoingMessage, maxBytes:
   }
   const text = serialise(through, channel, cmd, param, from)
   // A message that no outbox can hold would close every member of its channel.
-  const bytes = Buffer.byteLength(text) + HEADER_BYTES + PLACE_BYTES
+  const besides = HEADER_BYTES + PLACE_BYTES
+  if (MAX_UNIT_BYTES * text.length + besides <= maxBytes) return text
+  const bytes = Buffer.byteLength(text) + besides
   if (bytes > maxBytes) throw channelsError('FST_CHANNELS_MESSAGE_TOO_BIG', cmd, bytes, maxBytes)
   return text
 }
@@ -54,13 +58,7 @@ export function encodeMessage(through: string, message: OutgoingMessage, maxByte
 
 function serialise(through: string, channel: string, cmd: string, param: unknown, from: string | undefined): string {
   try {
-    return encodeFrame({
-      channel,
-      cmd,
-      param,
-      ...(channel === through ? {} : { via: through }),
-      ...(from === undefined ? {} : { from })
-    })
+    return encodeFrame({ channel, via: channel === through ? undefined : through, cmd, param, from })
   } catch (error) {
     throw channelsError('FST_CHANNELS_UNSERIALISABLE', cmd, (error as Error).message)
   }

@@ -84,7 +84,7 @@ function frameOf(value: Record<string, unknown>, strict: boolean): Frame {
  * Writes a frame; fields that are undefined are left out.
  * @throws {TypeError | RangeError} as JSON.stringify does: cycles, BigInt, nesting too deep; also for a function or a symbol
  */
-export function encodeFrame(frame: Frame): string {
+export function encodeFrame(frame: { readonly [K in keyof Frame]: Frame[K] | undefined }): string {
   let text = '{'
   if (frame.channel !== undefined) text += `"channel":${JSON.stringify(frame.channel)},`
   if (frame.via !== undefined) text += `"via":${JSON.stringify(frame.via)},`
