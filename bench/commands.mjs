@@ -1,6 +1,6 @@
 // Acknowledged commands a second, and how long an ack takes: clients that send their next command once the last is acked, each
 // in a channel of its own with a log. The memory broker and SQLite by turns in one run, with what the disk needs for an fsync.
-// `npm run build && node bench/commands.mjs [clients] [seconds] [rounds]`
+// `npm run build && node bench/commands.mjs [clients] [seconds] [rounds]`; its exit code is 1 where a command was lost or the goal is missed.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -44,10 +44,15 @@ for (const [name, runs] of Object.entries(figures)) {
 }
 const groupMs = (clients / median(figures.memory.map(run => run.deliveries_s))) * 1000
 console.log(`fsync p50 ${quantile(fsyncs, 0.5).toFixed(3)} ms; memory needs ${groupMs.toFixed(3)} ms for ${clients}`)
+const reached = median(parts)
 console.log(
-  `SQLite reaches ${median(parts).toFixed(2)} (${Math.min(...parts).toFixed(2)} to ${Math.max(...parts).toFixed(2)}) of ` +
+  `SQLite reaches ${reached.toFixed(2)} (${Math.min(...parts).toFixed(2)} to ${Math.max(...parts).toFixed(2)}) of ` +
     `${clients} / (fsync + memory); the goal is ${GOAL}`
 )
+const lost = Object.values(figures)
+  .flat()
+  .some(run => run.lost > 0)
+process.exitCode = lost || reached < GOAL ? 1 : 0
 
 async function measure(name, round) {
   const BROKER = name === 'memory' ? 'memory' : `sqlite:${join(folder, `${round}.db`)}`

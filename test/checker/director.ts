@@ -110,9 +110,10 @@ async function tell(stage: Stage, faults: Faults, begun: number): Promise<void> 
   const seconds = Math.round((now() - begun) / 1000)
   const acked = looks.reduce((sum, { counts }) => sum + counts.acked, 0)
   const deliveries = looks.reduce((sum, { counts }) => sum + counts.deliveries, 0)
+  const wider = strain() > 1 ? `; bounds of time are ${strain().toFixed(1)} times as wide` : ''
   const made = [...faults.counts.values()].reduce((sum, count) => sum + count, 0)
   console.log(
-    `${seconds} s: ${acked} acked, ${deliveries} deliveries, ${made} faults, ${missing(looks)} memberships missing`
+    `${seconds} s: ${acked} acked, ${deliveries} deliveries, ${made} faults, ${missing(looks)} memberships missing${wider}`
   )
 }
 

@@ -6,6 +6,7 @@ import type { Anomaly, Command } from './records.ts'
 import { RULES } from './records.ts'
 import { sabotage } from './sabotages.ts'
 import { RAISED } from './server-settings.ts'
+import { mostStrain } from './strain.ts'
 
 export interface Outcome {
   readonly sent: number
@@ -40,7 +41,7 @@ export function report(plan: Plan, history: History, outcome: Outcome): boolean 
     `ack latency: ${latency(history)}`,
     `refusals: ${pairs(Object.entries(outcome.refusals)) || 'none'}`,
     `CPU seconds: server ${outcome.serverCpu.toFixed(1)} (without processes that were killed at work), clients ${outcome.workersCpu.toFixed(1)}; server ${megabytes(outcome.serverRss)} at the end`,
-    `judged in ${(outcome.analysisMs / 1000).toFixed(1)} s, all in ${outcome.seconds.toFixed(0)} s; load of the machine ${loadavg()[0]!.toFixed(1)}`
+    `judged in ${(outcome.analysisMs / 1000).toFixed(1)} s, all in ${outcome.seconds.toFixed(0)} s; load of the machine ${loadavg()[0]!.toFixed(1)}, for which bounds of time were up to ${mostStrain().toFixed(1)} times as wide`
   ]
   if (plan.log && plan.broker === 'sqlite' && !outcome.canFill)
     lines.push('disk-full was LEFT OUT: no file system can be mounted here')

@@ -42,13 +42,29 @@ process.on('unhandledRejection', error => fail('unhandledRejection', error))
 process.on('disconnect', () => process.exit(1))
 
 /** Threads of this process, of which only the store has any. */
-const threads: Worker[] = []
-workers.Worker = class extends Worker {
+const threads: StoreThread[] = []
+class StoreThread extends Worker {
+  #dies = false
+
   constructor(...args: ConstructorParameters<typeof Worker>) {
     super(...args)
     threads.push(this)
   }
+
+  /**
+   * It dies of what it cannot read, and what it may have answered before is lost: between two calls of its driver, as libsql
+   * (0.5.29) ends the whole process where its thread is stopped amid one.
+   */
+  die(): void {
+    this.#dies = true
+    this.postMessage('no JSON')
+  }
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    return !(this.#dies && event === 'message') && super.emit(event, ...args)
+  }
 }
+workers.Worker = StoreThread
 syncBuiltinESMExports()
 
 const Published = Type.Object({
@@ -139,7 +155,7 @@ process.on('message', (order: ServerOrder) => {
 async function carryOut(order: ServerOrder): Promise<void> {
   await listening
   if (order.do === 'stall') return stall(order.ms)
-  if (order.do === 'end-thread') return void threads.at(-1)?.terminate()
+  if (order.do === 'end-thread') return void threads.at(-1)?.die()
   if (order.do === 'look') return send({ ref: order.ref, ...look() })
   if (order.do === 'publish') return publish(order.ref, order.channel, order.payload)
   const { user, channel } = order
