@@ -65,9 +65,12 @@ async function meet(t: Teardown, { port = 0, ...options }: ChannelsOptions & { p
       }
     }
   })
+  /** Nor may anybody come in before it is opened. */
+  const door: { open: Promise<unknown> } = { open: Promise.resolve() }
   app.get(
     '/ws/connect',
     act('connect', async (app, ps) => {
+      await door.open
       if (ps.profile === null) throw unauthorized()
       await app.sockets.upgrade(ps, 'lobby')
     })
@@ -80,7 +83,7 @@ async function meet(t: Teardown, { port = 0, ...options }: ChannelsOptions & { p
     await until(() => client.joined.has(`user-${id}`))
     return client
   }
-  return { app, rooms, diaries, gate, url, enter }
+  return { app, rooms, diaries, gate, door, url, enter }
 }
 
 t.test('the stranger is short, and knows nothing of this package', async t => {
@@ -156,7 +159,7 @@ t.test('it comes back to a server that was started again', async t => {
 })
 
 t.test('it comes back with its positions, and hears what it missed, once and in order', async t => {
-  const { app, diaries, enter } = await meet(t)
+  const { app, diaries, door, enter } = await meet(t)
   const [ann, bob] = [await enter('ann'), await enter('bob')]
   t.match(await ann.join('diary-a'), { position: { offset: 0, tag: '' }, outcome: { kind: 'fresh' } })
   await bob.join('diary-a')
@@ -173,11 +176,16 @@ t.test('it comes back with its positions, and hears what it missed, once and in 
     ]
   )
 
+  let letIn = (): void => {}
+  door.open = new Promise<void>(resolve => {
+    letIn = resolve
+  })
   cut(app, 'ann')
   await until(() => ann.closes.length === 1)
   await bob.send('diary-a', 'say', { text: 'two' })
   await diaries.broadcast({ name: 'a' }, { cmd: 'said', param: { text: 'nor that' } }, { except: { user: 'ann' } })
   await bob.send('diary-a', 'say', { text: 'three' })
+  letIn()
   await until(() => ann.positions.get('diary-a')?.offset === 5)
   t.strictSame(ann.outcomes.at(-1), { channel: 'diary-a', kind: 'recovered', from: 2, to: 5 })
   t.strictSame(texts(ann), ['one', 'two', 'three'])
