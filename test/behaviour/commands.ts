@@ -608,10 +608,7 @@ each(
 
 each('nor does one overtake those that wait for the replay of a membership that has ended', async (t, at) => {
   const { rooms } = roomsAt(at, { log: { entries: 1_000, bytes: 16_777_216 } })
-  const start = await rooms.publish('room-1', 0)
-  const fill = 'x'.repeat(2_000)
-  for (const n of range(1, 100)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
-  await rooms.pass(100)
+  const start = await rooms.past(100)
   const old = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
   await rooms.pass(200)
   old.send(say(1, { n: 201 }))

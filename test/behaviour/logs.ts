@@ -250,10 +250,7 @@ each('a $join that is refused leaves the position for the next', async (t, at) =
 each('a log larger than the outbox is replayed at the reader’s pace, never closing it as slow', async (t, at) => {
   const limits = { outboxBytes: 65_536, messageBytes: 16_384 }
   const { rooms } = roomsAt(at, { limits, log: { entries: MANY, bytes: 16_777_216 } })
-  const start = await rooms.publish('room-1', 0)
-  const fill = 'x'.repeat(2_000)
-  for (const n of range(1, 500)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
-  await rooms.pass(50)
+  const start = await rooms.past(500)
   const link = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
   let most = 0
   for (let i = 0; i < 2_000 && link.numbers('room-1').length < 500; i++) {
@@ -356,10 +353,7 @@ each('what is published during a replay is neither missing nor twice nor out of 
 
 each('a member that is taken out and in again during its replay hears all that comes from then on', async (t, at) => {
   const { rooms } = roomsAt(at)
-  const start = await rooms.publish('room-1', 0)
-  const fill = 'x'.repeat(2_000)
-  for (const n of range(1, 100)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
-  await rooms.pass(100)
+  const start = await rooms.past(100)
   for (const wait of [0, 5, 200]) {
     const link = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
     await rooms.pass(wait)
@@ -670,10 +664,7 @@ t.test('a store that fails is told as store-error in a replay, and as unavailabl
 
 t.test('a store that fails in the middle of a replay is a live $gap, from what was sent last', async t => {
   const { rooms, far } = roomsAt('far', { log: { entries: MANY, bytes: 16_777_216 } })
-  const start = await rooms.publish('room-1', 0)
-  const fill = 'x'.repeat(2_000)
-  for (const n of range(1, 100)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
-  await rooms.pass(100)
+  const start = await rooms.past(100)
   const link = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
   await rooms.pass(100)
   for (let i = 0; i < 2; i++) far.failNext('read')
@@ -886,10 +877,7 @@ t.test('a log that begins anew while a member reads its past: a live $gap withou
     store: new MemoryStore({ channels: 1 }),
     log: { entries: MANY, bytes: 16_777_216 }
   })
-  const start = await rooms.publish('room-1', 0)
-  const fill = 'x'.repeat(2_000)
-  for (const n of range(1, 100)) void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n, fill } })
-  await rooms.pass(100)
+  const start = await rooms.past(100)
   const link = await rooms.dial('room-1', { stopped: true, resume: { p: { 'room-1': start } } })
   await rooms.pass(100)
   await rooms.publish('room-2', 0)
