@@ -70,14 +70,12 @@ export class Roster implements SubscriptionHost {
   forget(channel: Subscription): void {
     if (!channel.isIdle || !this.#channels.has(channel.name)) return
     this.#idle.delete(channel)
-    this.#idle.add(channel)
-    for (const oldest of this.#idle) {
-      if (this.#idle.size <= MAX_IDLE) return
-      this.#idle.delete(oldest)
-      this.#channels.delete(oldest.name)
-      this.#dropped.set(oldest.name, new WeakRef(oldest))
-      this.#collected.register(oldest, oldest.name)
-    }
+    const [oldest = channel] = this.#idle.add(channel)
+    if (this.#idle.size <= MAX_IDLE) return
+    this.#idle.delete(oldest)
+    this.#channels.delete(oldest.name)
+    this.#dropped.set(oldest.name, new WeakRef(oldest))
+    this.#collected.register(oldest, oldest.name)
   }
 
   /** Asks; on a link that takes nothing more the answer is its end. */

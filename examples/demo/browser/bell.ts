@@ -22,7 +22,7 @@ export function ringBell(socket: Socket<Contract>): void {
     if (wanted) count(0)
   }
 
-  bell.addEventListener('click', () => open(panel.hidden))
+  bell.addEventListener('click', () => open(panel.hidden === true))
   addEventListener('keydown', event => {
     if (event.key !== 'Escape' || panel.hidden) return
     open(false)
