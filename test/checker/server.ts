@@ -43,9 +43,9 @@ process.on('disconnect', () => process.exit(1))
 
 /** Threads of this process, of which only the store has any. */
 const threads: StoreThread[] = []
+/** Of whom nothing is heard any more. */
+const dying = new WeakSet<Worker>()
 class StoreThread extends Worker {
-  #dies = false
-
   constructor(...args: ConstructorParameters<typeof Worker>) {
     super(...args)
     threads.push(this)
@@ -56,12 +56,12 @@ class StoreThread extends Worker {
    * (0.5.29) ends the whole process where its thread is stopped amid one.
    */
   die(): void {
-    this.#dies = true
+    dying.add(this)
     this.postMessage('no JSON')
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
-    return !(this.#dies && event === 'message') && super.emit(event, ...args)
+    return !(dying.has(this) && event === 'message') && super.emit(event, ...args)
   }
 }
 workers.Worker = StoreThread
