@@ -18,7 +18,13 @@ const RATE = ['--rate', '400']
 /** @type {readonly Lane[][]} Lanes of a stage run side by side, and what is in one of them one after the other. The first says what it does at once. */
 const stages = [
   [lane({ name: 'services', run: async () => one(ensureServices()) })],
-  [lane(scripted('lint')), lane(scripted('unused')), lane(scripted('typecheck')), lane(scripted('build'))],
+  [
+    lane(scripted('lint')),
+    lane(scripted('unused')),
+    lane(scripted('typecheck')),
+    lane(scripted('build')),
+    lane(scripted('test:prepare'))
+  ],
   [lane({ name: 'test:unit', run: tap })],
   [
     lane(
