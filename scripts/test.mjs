@@ -13,8 +13,6 @@ import { isCI, locate, missingReason, services } from './services.mjs'
  * @typedef {{ steps: Step[], idle?: boolean }} Lane
  */
 
-const RATE = ['--rate', '400']
-
 /** @type {readonly Lane[][]} Lanes of a stage run side by side, and what is in one of them one after the other. The first says what it does at once. */
 const stages = [
   [lane({ name: 'services', run: async () => one(ensureServices()) })],
@@ -28,17 +26,8 @@ const stages = [
   [lane({ name: 'test:unit', run: tap })],
   [
     lane(
-      // A third more than the least that counts, and not all that two cores can do: others run beside it.
-      {
-        name: 'check:memory',
-        run: how => script('check:delivery', how, '--broker', 'memory', ...RATE),
-        needs: 'build'
-      },
-      {
-        name: 'check:sqlite',
-        run: how => script('check:delivery', how, '--broker', 'sqlite', ...RATE),
-        needs: 'build'
-      },
+      { name: 'check:memory', run: how => script('check:delivery', how, '--broker', 'memory'), needs: 'build' },
+      { name: 'check:sqlite', run: how => script('check:delivery', how, '--broker', 'sqlite'), needs: 'build' },
       { name: 'sabotages:delivery', run: sabotages, needs: 'build' }
     ),
     lane({ ...scripted('test:smoke'), needs: 'build' }),
