@@ -6,6 +6,7 @@ import { clientsOf } from './plan.ts'
 import { now } from './records.ts'
 import type { PlannedFault } from './schedule.ts'
 import { isOfLink, isOfServer } from './schedule.ts'
+import type { ServerProcess } from './server-process.ts'
 import { CLOSE_GRACE_MS } from './server-settings.ts'
 import type { Stage } from './stage.ts'
 import { strain } from './strain.ts'
@@ -15,6 +16,16 @@ const DRAIN_SLACK_MS = 1_500
 
 /** How long after a disk has room again a failure may still be told. */
 const STORE_SLACK_MS = 3_000
+
+/**
+ * What the store could not do is told for a while after it can again; and by a process that stands still meanwhile (a stall may follow) not before it
+ * goes on. Its loop has come round once it has answered twice.
+ */
+async function overcome(server: ServerProcess): Promise<void> {
+  await sleep(STORE_SLACK_MS)
+  for (let i = 0; i < 2; i++) await server.ask({ do: 'look' })
+  server.storeTroubles--
+}
 
 /** Carries faults out. Those of the server's process wait for each other. */
 export class Faults {
@@ -66,15 +77,11 @@ export class Faults {
       store.fill()
       await sleep(ms)
       store.free()
-      // What was tried until now may still be answered.
-      setTimeout(() => {
-        server.storeTroubles--
-      }, STORE_SLACK_MS)
+      void overcome(server)
     } else if (kind === 'thread-death') {
       server.storeTroubles++
       server.tell({ do: 'end-thread' })
-      await sleep(STORE_SLACK_MS)
-      server.storeTroubles--
+      await overcome(server)
     } else {
       const { code, ms: took } = await stage.stop(kind === 'drain' ? 'SIGTERM' : 'SIGKILL')
       if (kind === 'drain' && (code !== 0 || took > 2 * CLOSE_GRACE_MS + DRAIN_SLACK_MS * strain())) {
