@@ -36,8 +36,9 @@ interface Check {
 
 /**
  * Asks again and again who the request of each open connection is. Where that is nobody any more it closes 4502, where it
- * is somebody else 4003; what is new about the same user is what access rules and handlers are told from then on. A loader that fails tells nothing of the user: the connection stays and is checked the next time,
- * however often that happens, because a store of sessions that is down must not end every connection.
+ * is somebody else 4003; what is new about the same user is what access rules and handlers are told from then on. A loader
+ * that fails tells nothing of the user: the connection stays and is checked the next time, however often that happens,
+ * because a store of sessions that is down must not end every connection.
  */
 export class Rechecks {
   readonly #parts: RecheckParts
