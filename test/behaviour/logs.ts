@@ -1,10 +1,15 @@
+import { copyFileSync, renameSync } from 'node:fs'
 import type { Test } from 'tap'
 import t from 'tap'
 import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
+import { openSqlite } from '../../lib/broker/sqlite.ts'
 import type { Position } from '../../lib/protocol/position.ts'
+import { openFixtureFile } from '../fixtures/broker.ts'
+import { ManualClock } from '../fixtures/clock.ts'
 import type { Distance } from '../fixtures/rooms.ts'
-import { range, roomsAt } from '../fixtures/rooms.ts'
+import { Rooms, range, roomsAt } from '../fixtures/rooms.ts'
 import type { Link } from '../fixtures/virtual-node.ts'
+import { silent } from '../fixtures/virtual-node.ts'
 
 const MANY = 5_000
 
@@ -1002,3 +1007,36 @@ t.test('a broker whose commit throws at once, after it has stored, is asked as w
   await rooms.pass(5_000)
   t.strictSame(link.numbers('room-1'), [1, 2])
 })
+
+t.test(
+  'a file that is replaced, or taken away, under the server is a gap to live members, who are told of what comes',
+  async t => {
+    const clock = new ManualClock()
+    const { path, remove } = openFixtureFile()
+    const broker = await openSqlite({ clock, logger: silent, onControl: () => {} }, { path, worker: false })
+    t.teardown(async () => {
+      await broker.close()
+      remove()
+    })
+    const rooms = new Rooms({ clock, broker: () => broker })
+    const link = await rooms.dial('room-1')
+    await rooms.publish('room-1', 1)
+    for (const part of ['', '-wal']) copyFileSync(path + part, `${path}.copy${part}`)
+    await rooms.publish('room-1', 2, 3)
+    const gap = () => link.last('$gap').param
+
+    for (const part of ['', '-wal']) renameSync(`${path}.copy${part}`, path + part)
+    await t.rejects(rooms.publish('room-1', 4), { code: 'FST_CHANNELS_STORE_FAILED' })
+    const again = await rooms.publish('room-1', 5)
+    await rooms.pass(5_000)
+    t.match(gap(), { reason: 'rewound', from: 3, to: 2, position: again })
+
+    renameSync(path, `${path}.away`)
+    await t.rejects(rooms.publish('room-1', 6), { code: 'FST_CHANNELS_STORE_FAILED' })
+    await rooms.publish('room-1', 7)
+    await rooms.pass(5_000)
+    t.match(gap(), { reason: 'epoch-lost', to: 0, position: { offset: 0 } })
+    t.equal(link.all('$gap').length, 2)
+    t.strictSame(link.numbers('room-1'), [1, 2, 3, 7], 'the 5 lies in the gap, which ends with it')
+  }
+)

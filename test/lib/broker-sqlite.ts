@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -641,6 +642,28 @@ t.test(
     t.equal(texts.at(-1), 'm6', 'what is acknowledged is found after a restart')
   }
 )
+
+t.test('a file to which there is no way any more fails what comes, and is gone on with when there is one', async t => {
+  const rig = new Rig(t)
+  const broker = await rig.broker()
+  await stored(broker, one('c', 1))
+  const folder = dirname(rig.path)
+  renameSync(folder, `${folder}.away`)
+  symlinkSync(folder, folder)
+  for (const tells of [/moved, removed or replaced/, /ELOOP|unable to open/i]) {
+    const [code, , message] = await failure(() => broker.commit(one('c', 'lost')))
+    t.equal(code, 'FST_CHANNELS_STORE_FAILED')
+    t.match(message, tells)
+  }
+  rmSync(folder)
+  renameSync(`${folder}.away`, folder)
+  t.equal((await stored(broker, one('c', 2))).offset, 2)
+  await broker.close()
+  t.strictSame(
+    (await kept(await rig.broker(), 'c')).map(({ text }) => text),
+    ['m1', 'm2']
+  )
+})
 
 t.test('over the number of channels the least used are forgotten, and what is new there has another epoch', async t => {
   const rig = new Rig(t)

@@ -14,6 +14,8 @@ export interface Database {
   exec(sql: string): unknown
   prepare(sql: string): Statement
   close(): unknown
+  /** Not told by node:sqlite. */
+  readonly inTransaction?: boolean
 }
 
 export interface Driver {

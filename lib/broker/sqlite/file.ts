@@ -69,16 +69,26 @@ function attempt(driver: Driver, options: FileOptions): { database: Database; ep
 }
 
 /**
- * Tells, when asked, whether what lies at the path, or its log of changes, is another file than at first. What is then written to
- * the open one nobody finds after a restart, and SQLite does not look (sqlite.org/howtocorrupt.html §4.4).
+ * Tells, when asked, whether what lies at the path, or its log of changes, is another file than at first, or cannot be reached
+ * any more. What is then written to the open one nobody finds after a restart, and SQLite does not look
+ * (sqlite.org/howtocorrupt.html §4.4).
  */
 export function watchFile(path: string): (part: '' | '-wal') => boolean {
   const known = new Map<string, string>()
   return part => {
-    const stats = statSync(path + part, { throwIfNoEntry: false })
-    const found = stats === undefined ? '' : `${stats.dev}:${stats.ino}`
+    const found = identityOf(path + part)
     if (found !== '' && !known.has(part)) known.set(part, found)
     return (known.get(part) ?? '') !== found
+  }
+}
+
+/** Empty where there is nothing, or no way to it: to open it anew tells why. */
+function identityOf(path: string): string {
+  try {
+    const { dev, ino } = statSync(path)
+    return `${dev}:${ino}`
+  } catch {
+    return ''
   }
 }
 
@@ -117,15 +127,18 @@ function prepare(database: Database, { path, epoch }: FileOptions): string {
 /**
  * Gives the file back. A driver may hold on to it for as long as a statement of it is not collected (libsql does, its
  * issue 228); so the lock is given up before. It is kept for as long as there is a log of changes, which `whole` brings
- * over: whoever copies the file then has all of it.
+ * over: whoever copies the file then has all of it. False where it is as open as before, for a transaction that cannot be
+ * undone now: such a driver would keep it with the lock, and nobody could undo it later.
  */
-export function closeFile(database: Database, as: 'whole' | 'as it is' | 'moved'): void {
+export function closeFile(database: Database, as: 'whole' | 'as it is' | 'moved'): boolean {
   // One that was moved has lost its name: what bears it, and goes with it, may be another's.
   if (as !== 'moved') {
     attemptTo(() => database.exec(as === 'whole' ? 'PRAGMA journal_mode = DELETE' : 'ROLLBACK'))
+    if (database.inTransaction === true) return false
     attemptTo(() => database.exec('PRAGMA locking_mode = NORMAL; SELECT COUNT(*) FROM sqlite_schema'))
   }
   attemptTo(() => database.close())
+  return true
 }
 
 /** On a full or broken disk what can be done is done; the rest is found at the next opening. */

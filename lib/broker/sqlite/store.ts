@@ -35,7 +35,7 @@ interface Opened {
   readonly rollback: () => void
   /** Whether another file, or none, lies where it was. */
   readonly moved: ReturnType<typeof watchFile>
-  readonly close: () => void
+  readonly close: () => boolean
 }
 
 /** A file that answers groups of requests, each of which costs one write to the disk. */
@@ -45,6 +45,8 @@ export class Store {
   readonly #driver: Driver
   readonly #options: StoreOptions
   #file: Opened
+  /** Not where a file that had to be closed could not be opened again. */
+  #isOpen = true
   #writing = false
   /** Whether a transaction failed since the file was last known to take another. */
   #failed = false
@@ -75,10 +77,7 @@ export class Store {
       commit: () => void commit.run(),
       rollback: () => void rollback.run(),
       moved,
-      close: () => {
-        closeFile(database, moved('') ? 'moved' : 'whole')
-        disown(options.path)
-      }
+      close: () => closeFile(database, moved('') ? 'moved' : 'whole')
     }
     return { opened, movedTo }
   }
@@ -110,21 +109,30 @@ export class Store {
 
   /** After a failure: what could be neither ended nor undone stands in the way of all that follows, unless it is opened anew. */
   #recover(moment: Moment): void {
+    if (!this.#isOpen || !this.#isUsable()) this.#reopen(moment)
+    this.#failed = false
+  }
+
+  #isUsable(): boolean {
     quietly(this.#file.rollback)
     try {
       this.#assertThere()
       this.#file.begin()
       this.#file.rollback()
+      return true
     } catch {
-      this.#reopen(moment)
+      return false
     }
-    this.#failed = false
   }
 
   #reopen(moment: Moment): void {
-    this.#file.close()
+    // One that lies elsewhere stands in nobody's way, and may come back.
+    if (!this.#file.moved('')) this.#close()
     try {
-      this.#file = this.#open({ ...this.#options, onDamaged: 'refuse' }, moment).opened
+      const { opened } = this.#open({ ...this.#options, onDamaged: 'refuse' }, moment)
+      this.#close()
+      this.#file = opened
+      this.#isOpen = true
     } catch (error) {
       // Whatever it is: this is no longer the opening, at which each has a remedy of its own.
       throw new StoreError('FST_CHANNELS_STORE_FAILED', [(error as Error).message], (error as Error).cause ?? error)
@@ -213,7 +221,12 @@ export class Store {
   }
 
   close(): void {
-    this.#file.close()
+    this.#close()
+    disown(this.#options.path)
+  }
+
+  #close(): void {
+    if (this.#isOpen) this.#isOpen = !this.#file.close()
   }
 }
 
