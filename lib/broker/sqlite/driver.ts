@@ -15,7 +15,7 @@ export interface Database {
   prepare(sql: string): Statement
   close(): unknown
   /** Not told by node:sqlite. */
-  readonly inTransaction?: boolean
+  readonly inTransaction?: boolean | undefined
 }
 
 export interface Driver {
