@@ -133,9 +133,9 @@ export class Faults {
     for (const [key, { user, channel }] of pairs) {
       stage.denied.add(key)
       stage.tellWorkers({ do: 'bar', on: true, user, channel })
-      const answer = await stage.server.ask({ do: 'revoke', user, channel })
+      const at = await stage.revoke(user, channel)
       // A process that ended has told nobody; the next one knows from its start.
-      if (answer !== null) since.set(key, answer.at)
+      if (at !== null) since.set(key, at)
     }
     await sleep(ms)
     for (const [key, { user, channel }] of pairs) {

@@ -143,7 +143,7 @@ export interface Boot {
   readonly restored?: number
 }
 
-/** A user had no access to a channel from one time (when the server said so) to another (before it was told otherwise). */
+/** A user had no access to a channel from one time (when the server took it back) to another (before it was told otherwise). */
 export interface Revocation {
   readonly k: 'revocation'
   readonly user: string

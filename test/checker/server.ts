@@ -29,7 +29,14 @@ export type ServerOrder =
   | { readonly do: 'stall'; readonly ms: number }
   | { readonly do: 'end-thread' }
   | { readonly do: 'publish'; readonly ref: number; readonly channel: string; readonly payload: Payload }
-  | { readonly do: 'revoke' | 'grant'; readonly ref: number; readonly user: string; readonly channel: string }
+  | {
+      readonly do: 'revoke'
+      readonly ref: number
+      readonly user: string
+      readonly channel: string
+      readonly payload: Payload
+    }
+  | { readonly do: 'grant'; readonly ref: number; readonly user: string; readonly channel: string }
   | { readonly do: 'look'; readonly ref: number }
 
 const settings = JSON.parse(process.argv[2]!) as ServerSettings
@@ -157,23 +164,27 @@ async function carryOut(order: ServerOrder): Promise<void> {
   if (order.do === 'stall') return stall(order.ms)
   if (order.do === 'end-thread') return void threads.at(-1)?.die()
   if (order.do === 'look') return send({ ref: order.ref, ...look() })
-  if (order.do === 'publish') return publish(order.ref, order.channel, order.payload)
-  const { user, channel } = order
-  if (order.do === 'grant') denied.delete(`${user} ${channel}`)
-  else {
-    denied.add(`${user} ${channel}`)
-    await app.sockets.revoke(user, channel)
+  if (order.do === 'publish') return send({ ref: order.ref, ...(await publish(order.channel, order.payload)) })
+  const { ref, user, channel } = order
+  if (order.do === 'grant') {
+    denied.delete(`${user} ${channel}`)
+    return send({ ref })
   }
-  send({ ref: order.ref, at: now() })
+  denied.add(`${user} ${channel}`)
+  const at = now()
+  // What was published in this turn is still in our hands: whoever loses access in it must not get it.
+  const publishing = publish(channel, order.payload)
+  await app.sockets.revoke(user, channel)
+  send({ ref, at, ...(await publishing) })
 }
 
-async function publish(ref: number, channel: string, payload: Payload): Promise<void> {
+async function publish(channel: string, payload: Payload): Promise<object> {
   try {
     const published = await app.sockets.broadcast(channel, { cmd: 'said', param: { ...payload, b: boot } })
-    send({ ref, at: now(), position: published?.position ?? null })
+    return { position: published?.position ?? null }
   } catch (error) {
     // A store that is full, say: nothing may have been published.
-    send({ ref, at: now(), refused: (error as { code?: string }).code ?? String(error) })
+    return { refused: (error as { code?: string }).code ?? String(error) }
   }
 }
 

@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { fork } from 'node:child_process'
 import { join } from 'node:path'
 import { Journal } from './journal.ts'
+import type { Payload } from './payload.ts'
 import { payload } from './payload.ts'
 import type { Plan } from './plan.ts'
 import { FaultProxy } from './proxy.ts'
@@ -35,7 +36,8 @@ export class Stage {
   readonly denied = new Set<string>()
   readonly #folder: string
   readonly #workers: ChildProcess[] = []
-  readonly #published = new Map<string, number>()
+  /** Publications of the server itself, by channel. */
+  readonly #counts = new Map<string, number>()
   #port = 0
   #looks: Promise<unknown> = Promise.resolve()
 
@@ -102,15 +104,33 @@ export class Stage {
 
   /** Publishes as the application itself does, and writes it down as a command of the server. */
   async publish(channel: string, z: string): Promise<void> {
-    const n = (this.#published.get(channel) ?? 0) + 1
-    this.#published.set(channel, n)
-    const message = payload(SERVER, n, channel, z, false)
     const { server } = this
-    const { boot } = server
+    const message = this.#message(channel, z)
     const at = now()
     await server.ready().catch(() => {})
     const answer = await server.ask({ do: 'publish', channel, payload: message })
-    const base = { k: 'command', p: SERVER, n, c: channel, cmd: 'say', crc: message.k, at, done: now() } as const
+    this.#published(message, at, server.boot, answer)
+  }
+
+  /** Publishes, and takes access back in the same turn of the server's loop. When it did so; null where nobody knows. */
+  async revoke(user: string, channel: string): Promise<number | null> {
+    const { server } = this
+    const message = this.#message(channel, '')
+    const asked = now()
+    const answer = await server.ask({ do: 'revoke', user, channel, payload: message })
+    const at: number | null = answer?.at ?? null
+    this.#published(message, at ?? asked, server.boot, answer)
+    return at
+  }
+
+  #message(channel: string, z: string): Payload {
+    const n = (this.#counts.get(channel) ?? 0) + 1
+    this.#counts.set(channel, n)
+    return payload(SERVER, n, channel, z, false)
+  }
+
+  #published({ n, c, k }: Payload, at: number, boot: number, answer: Record<string, any> | null): void {
+    const base = { k: 'command', p: SERVER, n, c, cmd: 'say', crc: k, at, done: now() } as const
     if (answer === null) this.journal.write({ ...base, end: 'unknown' })
     // A publication that is refused may be stored nevertheless, where the store died meanwhile: nobody can know.
     else if (answer.refused !== undefined) this.journal.write({ ...base, end: 'unknown', code: answer.refused })

@@ -205,14 +205,14 @@ class Walk {
       this.#found('inconsistent-offset', `${first} to ${last} are not what others saw`, log.around(last))
   }
 
-  /** Nothing that was sent while access was revoked may have come while it was. */
+  /** Nothing that was sent while access was revoked, or published in the turn in which it was, may have come while it was. */
   #checkAccess(run: Run, log: Log | undefined): void {
     for (const { at, until } of this.#revocations) {
       if (run.at >= until || run.until <= at) continue
       for (let offset = run.first; offset <= run.last; offset++) {
         const known = log?.of(offset, run.boot)
         const sent = known === undefined ? undefined : this.#history.command(known.p, known.n, this.#subscriber.c)?.at
-        if (sent === undefined || sent <= at || sent >= until || (run.until >= until && run.at >= at)) continue
+        if (sent === undefined || sent < at || sent >= until || (run.until >= until && run.at >= at)) continue
         this.#found('foreign', `${offset} was sent and came while access was revoked`, log?.around(offset))
         return
       }
