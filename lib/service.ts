@@ -19,7 +19,7 @@ import type { Ticket } from './connection/revocations.ts'
 import { Revocations } from './connection/revocations.ts'
 import type { Transport } from './connection/transport.ts'
 import { Turn } from './connection/turn.ts'
-import { welcome } from './connection/welcome.ts'
+import { Welcome } from './connection/welcome.ts'
 import { channelsError } from './errors.ts'
 import { Commands } from './inbound/commands.ts'
 import { Dispatcher } from './inbound/dispatcher.ts'
@@ -77,7 +77,7 @@ export class Service {
   readonly #startedAt: number
   /** Of connections that take no more part, whether or not their links are gone. */
   readonly #past = new Traffic()
-  #contractHash: string | null = null
+  #welcome: Welcome | null = null
   #onEmpty: (() => void) | null = null
   #closing = false
 
@@ -124,18 +124,18 @@ export class Service {
 
   /** @throws FST_CHANNELS_NOT_READY */
   assertReady(method: string): void {
-    if (this.#contractHash === null) throw channelsError('FST_CHANNELS_NOT_READY', method)
+    if (this.#welcome === null) throw channelsError('FST_CHANNELS_NOT_READY', method)
   }
 
   /** @throws FST_CHANNELS_SERVE_TOO_LATE, FST_CHANNELS_ALREADY_SERVED, FST_CHANNELS_INVALID_CONTRACT */
   serve(channel: AnyChannel, rules: ChannelRules): void {
-    if (this.#contractHash !== null) throw channelsError('FST_CHANNELS_SERVE_TOO_LATE', channel.pattern)
+    if (this.#welcome !== null) throw channelsError('FST_CHANNELS_SERVE_TOO_LATE', channel.pattern)
     this.#commands.add(this.channels.definitions.add(channel, rules))
   }
 
   /** The contract is complete: what it holds beside the served channels is added, and it gets its hash. */
   ready(): void {
-    this.#contractHash = this.channels.definitions.complete(this.parts.contract)
+    this.#welcome = new Welcome(this.parts, this.channels.definitions.complete(this.parts.contract))
   }
 
   /** From a request to a connection that has joined. @throws as `Sockets.upgrade` */
@@ -179,7 +179,7 @@ export class Service {
 
   /** Reading begins at once: what a client sends before it has joined waits for that. */
   async #begin(connection: Connection, request: OpenRequest, ticket: Ticket): Promise<void> {
-    welcome(connection, this.parts.limits, this.parts.times, this.#contractHash!)
+    this.#welcome!.tell(connection)
     this.observer.opened(connection)
     const entered = [this.#enter(connection, connection.route, 'route', ticket)]
     const own = request.userChannel ?? this.parts.userChannel

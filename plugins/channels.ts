@@ -95,7 +95,7 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
   const limits = limitsOf(defined(options.limits ?? {}))
   const times: Times = { ...DEFAULT_TIMES, ...defined(pickTimes(options)) }
   const refusals = new Refusals()
-  const handshakes = new Handshakes(limits, refusals)
+  const handshakes = new Handshakes(clock, times.handshakeTimeoutMs, limits, refusals)
   const signedCookie = options.cookie === undefined ? null : new SignedCookie(options.cookie, clock)
   const broker = await (options.broker ?? memory())({
     clock,
@@ -120,7 +120,6 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     clock,
     handshakes,
     refusals,
-    handshakeTimeoutMs: times.handshakeTimeoutMs,
     identify: identifier(options.profile, signedCookie, clock),
     revocations: service.revocations,
     rechecks: options.profile === undefined ? null : rechecksOf(service, options.profile),

@@ -112,8 +112,9 @@ export class Connection implements Receiver, Pulse {
     this.#profile = profile
   }
 
-  /** @internal Begins reading. */
+  /** @internal Writes what is queued, and begins reading. */
   start(): void {
+    this.#outbox.flush()
     this.transport.start(this)
   }
 

@@ -8,12 +8,31 @@ export interface Delayed {
   cancel(): void
 }
 
-interface Entry {
+class Entry implements Delayed {
   readonly due: number
   readonly task: () => void
+  readonly #entries: Set<Entry>
+
+  constructor(due: number, task: () => void, entries: Set<Entry>) {
+    this.due = due
+    this.task = task
+    this.#entries = entries
+    entries.add(this)
+  }
+
+  run(): void {
+    if (this.#entries.delete(this)) this.task()
+  }
+
+  cancel(): void {
+    this.#entries.delete(this)
+  }
 }
 
-/** Does many things after the same delay, with one timer: the first that came is the first that is due. */
+/**
+ * Does many things after the same delay, with one timer: the first that came is the first that is due. Most are taken back
+ * before, so the timer is left to run when nothing is left to do: to stop and start it costs more than to run once in vain.
+ */
 export class DelayLine {
   readonly #clock: Clock
   readonly delayMs: number
@@ -26,34 +45,26 @@ export class DelayLine {
   }
 
   add(task: () => void): Delayed {
-    const entry = { due: this.#clock.monotonic() + this.delayMs, task }
-    this.#entries.add(entry)
-    if (this.#entries.size === 1) this.#arm(this.delayMs)
-    return {
-      run: () => {
-        if (this.#remove(entry)) task()
-      },
-      cancel: () => void this.#remove(entry)
-    }
+    if (this.#timer === null) this.#arm(this.delayMs)
+    return new Entry(this.#clock.monotonic() + this.delayMs, task, this.#entries)
   }
 
   /** Does at once all that is left. */
   runAll(): void {
-    for (const entry of [...this.#entries]) if (this.#remove(entry)) entry.task()
+    for (const entry of [...this.#entries]) entry.run()
+    this.#stop()
   }
 
   /** Takes everything back. */
   clear(): void {
-    for (const entry of [...this.#entries]) this.#remove(entry)
+    this.#entries.clear()
+    this.#stop()
   }
 
-  #remove(entry: Entry): boolean {
-    const there = this.#entries.delete(entry)
-    if (this.#entries.size === 0) {
-      this.#timer?.cancel()
-      this.#timer = null
-    }
-    return there
+  #stop(): void {
+    if (this.#entries.size > 0) return
+    this.#timer?.cancel()
+    this.#timer = null
   }
 
   #arm(delayMs: number): void {

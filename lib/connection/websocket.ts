@@ -30,7 +30,10 @@ export class WebSocketTransport implements Transport {
   #events = 0
   #ended: { code: number; reason: string } | null = null
 
-  /** Must be called in the turn of the handshake: listeners that came later would miss frames. */
+  /**
+   * Must be called in the turn of the handshake: listeners that came later would miss frames. What is written is kept back
+   * until it starts, where the socket was corked.
+   */
   constructor(ws: WebSocket, socket: Socket, deflater: Deflater | null = null) {
     this.#ws = ws
     this.#socket = socket
@@ -50,6 +53,7 @@ export class WebSocketTransport implements Transport {
 
   start(receiver: Receiver): void {
     this.#receiver = receiver
+    this.#socket.uncork()
     if (this.#ended === null) this.#ws.resume()
     else receiver.closed(this.#ended.code, this.#ended.reason)
   }

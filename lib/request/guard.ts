@@ -1,6 +1,8 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Clock, Timer } from '../protocol/clock.ts'
+import type { Delayed } from '../connection/delay-line.ts'
+import { DelayLine } from '../connection/delay-line.ts'
+import type { Clock } from '../protocol/clock.ts'
 
 const BUSY = 'HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n'
 
@@ -16,9 +18,11 @@ type Guarded = IncomingMessage & { [SOCKET]?: Socket }
  */
 export class Guard {
   readonly #clock: Clock
-  readonly #deadlineMs: number
+  readonly #deadlines: DelayLine
   /** Sockets that no WebSocket has taken yet. */
-  readonly #waiting = new Map<Socket, Timer>()
+  readonly #waiting = new Map<Socket, Delayed>()
+  /** Those of them that came in this turn. */
+  #entered: Socket[] = []
   readonly #left: (this: Socket) => void
   #closing = false
   #onEmpty: (() => void) | null = null
@@ -26,7 +30,7 @@ export class Guard {
   /** A socket that was not upgraded is destroyed once it was answered, or after `deadlineMs`. */
   constructor(clock: Clock, deadlineMs: number) {
     this.#clock = clock
-    this.#deadlineMs = deadlineMs
+    this.#deadlines = new DelayLine(clock, deadlineMs)
     const guard = this
     this.#left = function (this: Socket) {
       guard.#forget(this)
@@ -66,6 +70,7 @@ export class Guard {
   /** Ends what is still waiting. */
   destroyAll(): void {
     for (const socket of [...this.#waiting.keys()]) socket.destroy()
+    this.#deadlines.clear()
   }
 
   #enter(request: IncomingMessage, socket: Socket): void {
@@ -74,11 +79,19 @@ export class Guard {
     ;(request as Guarded)[SOCKET] = socket
     this.#waiting.set(
       socket,
-      this.#clock.after(this.#deadlineMs, () => socket.destroy())
+      this.#deadlines.add(() => socket.destroy())
     )
     socket.on('close', this.#left)
-    this.#clock.soon(() => this.#watchAnswer(socket))
+    if (this.#entered.length === 0) this.#clock.soon(() => this.#watchAnswers())
+    this.#entered.push(socket)
     if (this.#closing) socket.end(BUSY, () => socket.destroy())
+  }
+
+  /** Of those that nobody has taken by the turn's end. */
+  #watchAnswers(): void {
+    const entered = this.#entered
+    this.#entered = []
+    for (const socket of entered) this.#watchAnswer(socket)
   }
 
   /** `_httpMessage` is Node's own; were it renamed, the deadline alone would do. */

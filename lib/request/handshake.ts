@@ -12,7 +12,7 @@ import { WebSocketTransport } from '../connection/websocket.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
 import type { Logger } from '../log.ts'
-import type { Clock, Timer } from '../protocol/clock.ts'
+import type { Clock } from '../protocol/clock.ts'
 import { closeCode } from '../protocol/close-code.ts'
 import { SUBPROTOCOL } from '../protocol/system.ts'
 import type { RegisteredProfile } from '../register.ts'
@@ -23,7 +23,6 @@ import type { Rechecks } from './recheck.ts'
 /** What all handshakes share. */
 export interface HandshakeHost {
   readonly clock: Clock
-  readonly handshakeTimeoutMs: number
   readonly handshakes: Handshakes
   readonly revocations: Revocations
   /** Null where nobody asks again. */
@@ -58,7 +57,8 @@ export function offeredIn(header: string): string[] {
   return header.split(',').map(name => name.trim())
 }
 
-function resumeIn(header = ''): Resume | null {
+function resumeIn(header: string = SUBPROTOCOL): Resume | null {
+  if (header === SUBPROTOCOL) return null
   const offered = offeredIn(header).find(name => name.startsWith(RESUME_PREFIX))
   return offered === undefined ? null : parseResume(offered)
 }
@@ -82,7 +82,6 @@ export class Handshake implements Rendezvous, Pending {
   #abort: AbortController | null = null
   #aborted: ChannelsError | null = null
   readonly #socket: Socket
-  readonly #timer: Timer
   #state: 'pending' | 'open' | 'over' = 'pending'
   readonly #end: { resolve: () => void; reject: (error: Error) => void }
   #ws: WebSocket | null = null
@@ -90,7 +89,6 @@ export class Handshake implements Rendezvous, Pending {
 
   /** @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
   constructor(host: HandshakeHost, parts: HandshakeParts) {
-    const { clock, handshakeTimeoutMs, handshakes } = host
     const { request } = parts
     this.#host = host
     this.#parts = parts
@@ -100,7 +98,7 @@ export class Handshake implements Rendezvous, Pending {
     this.kind = offered === undefined ? 'plain' : SUBPROTOCOL
     this.resume = resumeIn(offered)
     this.logger = request.log as Logger
-    handshakes.add(this)
+    host.handshakes.add(this)
     this.ticket = host.revocations.take()
     let end: { resolve: () => void; reject: (error: Error) => void } | undefined
     this.ended = new Promise((resolve, reject) => {
@@ -109,12 +107,9 @@ export class Handshake implements Rendezvous, Pending {
     this.#end = end!
     this.ended.catch(() => {})
     this.#socket = parts.reply.raw.socket as Socket
-    this.#socket.once('close', this.#gone)
+    this.#socket.on('close', this.#gone)
     // The client's FIN alone: the socket stays writable and no 'close' comes.
-    this.#socket.once('end', this.#gone)
-    this.#timer = clock.after(handshakeTimeoutMs, () =>
-      this.refuse(handshakes.refusal('FST_CHANNELS_HANDSHAKE_TIMEOUT', 1))
-    )
+    this.#socket.on('end', this.#gone)
     ;(request as Shaking)[HANDSHAKE] = this
     if (this.#socket.destroyed) this.#gone()
   }
@@ -152,10 +147,13 @@ export class Handshake implements Rendezvous, Pending {
     this.assertPending()
     this.#detach()
     this.#limitExtensions()
+    // Until the transport starts: the 101 leaves with what the client is greeted with, in one write.
+    this.#socket.cork()
     this.#parts.shake()
     this.#leave()
     // ws refused it and has answered: a server of its own that is closing, or a rule of its own.
     if (this.#ws === null) {
+      this.#socket.uncork()
       this.#state = 'over'
       throw channelsError('FST_CHANNELS_SOCKET_GONE')
     }
@@ -212,6 +210,7 @@ export class Handshake implements Rendezvous, Pending {
     const { code, reason } = closeCode('internal-error')
     if (this.#connection === null) this.#ws?.close(code, reason)
     else this.#connection.close(code, reason)
+    this.#socket.uncork()
   }
 
   readonly #gone = (): void => {
@@ -224,7 +223,6 @@ export class Handshake implements Rendezvous, Pending {
   }
 
   #leave(): void {
-    this.#timer.cancel()
     this.#socket.off('close', this.#gone)
     this.#socket.off('end', this.#gone)
     this.#host.handshakes.remove(this)

@@ -197,7 +197,7 @@ function faultOf({ headers }: FastifyRequest): Refused | null {
     return 'FST_CHANNELS_BAD_HANDSHAKE'
   }
   const header = headers['sec-websocket-protocol']
-  if (header === undefined) return null
+  if (header === undefined || header === SUBPROTOCOL) return null
   const offered = offeredIn(header)
   if (!offered.every(name => TOKEN.test(name)) || new Set(offered).size !== offered.length) {
     return 'FST_CHANNELS_BAD_HANDSHAKE'

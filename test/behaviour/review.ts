@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -12,6 +12,8 @@ import { defineChannel } from '../../lib/protocol/index.ts'
 import { act, channels } from '../../plugins/index.ts'
 import { connect } from '../fixtures/raw-client.ts'
 import { as, serve } from '../fixtures/server.ts'
+
+const noop = (): void => {}
 
 t.test('an HTTP/2 request of a socket route is answered 426 and ends nobody', async t => {
   const app = fastify({ http2: true }) as unknown as FastifyInstance
@@ -106,6 +108,50 @@ t.test('a promise that nobody waits for never ends the process', async t => {
   t.equal((await client.closed).code, 1011)
   await new Promise(resolve => setTimeout(resolve, 20))
   t.strictSame(rejections, [])
+})
+
+t.test('what fails between the 101 and the connection is answered 101, and closes 1011', async t => {
+  const silent = { fatal: noop, error: noop, warn: noop, info: noop, debug: noop, trace: noop, level: 'silent' }
+  const child = (bindings: object) => {
+    if ('connectionId' in bindings) throw new Error('of the logger')
+    return loggerInstance
+  }
+  const loggerInstance = { ...silent, silent: noop, child } as unknown as FastifyBaseLogger
+  const { app, url } = await serve(t, { fastify: { loggerInstance } }, app => {
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  const client = await connect(`${url}/ws`)
+  t.equal((await client.closed).code, 1011)
+  t.equal(app.sockets.stats().opened, 0)
+})
+
+t.test('the 101 and what a client is greeted with leave in one write', async t => {
+  const { app, url } = await serve(t, {}, app => {
+    app.get(
+      '/ws',
+      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+    )
+  })
+  const pieces: string[] = []
+  app.server.prependListener('upgrade', (_request, socket: Socket) => {
+    const handle = (socket as unknown as { _handle: Record<string, (...args: unknown[]) => number> })._handle
+    for (const way of ['writev', 'writeUtf8String', 'writeLatin1String', 'writeBuffer']) {
+      const write = handle[way]!
+      handle[way] = (...args) => {
+        pieces.push(
+          JSON.stringify(args[1], (_key, value) => (value?.type === 'Buffer' ? String(Buffer.from(value)) : value))
+        )
+        return write.apply(handle, args)
+      }
+    }
+  })
+  const client = await connect(`${url}/ws`)
+  await client.next('$joined')
+  t.equal(pieces.length, 1)
+  t.match(pieces[0], /^.*HTTP\/1.1 101.*\$welcome.*\$joined/)
 })
 
 t.test('a route that has other methods than GET is no socket route, even where the other is HEAD', async t => {

@@ -481,7 +481,7 @@ t.test('text of strangers is made safe for logs', async t => {
 
 t.test('a link that died before anybody listened is reported at once', async t => {
   const ws = Object.assign(new EventEmitter(), { protocol: '', pause: noop, resume: noop })
-  const transport = new WebSocketTransport(ws as never, {} as never)
+  const transport = new WebSocketTransport(ws as never, { uncork: noop } as never)
   ws.emit('close', 1006, Buffer.from(''))
   const codes: number[] = []
   transport.start({ text: noop, binary: noop, control: noop, violated: noop, closed: code => void codes.push(code) })
