@@ -8,24 +8,37 @@ export interface Delayed {
   cancel(): void
 }
 
+/** One of a ring, as long as it is to be done. */
 class Entry implements Delayed {
   readonly due: number
   readonly task: () => void
-  readonly #entries: Set<Entry>
+  previous: Entry = this
+  next: Entry = this
 
-  constructor(due: number, task: () => void, entries: Set<Entry>) {
+  constructor(due: number, task: () => void) {
     this.due = due
     this.task = task
-    this.#entries = entries
-    entries.add(this)
+  }
+
+  /** Puts another one before this. */
+  precede(other: Entry): void {
+    other.previous = this.previous
+    other.next = this
+    this.previous.next = other
+    this.previous = other
   }
 
   run(): void {
-    if (this.#entries.delete(this)) this.task()
+    if (this.next === this) return
+    this.cancel()
+    this.task()
   }
 
   cancel(): void {
-    this.#entries.delete(this)
+    this.previous.next = this.next
+    this.next.previous = this.previous
+    this.previous = this
+    this.next = this
   }
 }
 
@@ -36,7 +49,8 @@ class Entry implements Delayed {
 export class DelayLine {
   readonly #clock: Clock
   readonly delayMs: number
-  readonly #entries = new Set<Entry>()
+  /** Stands between the last and the first. */
+  readonly #ends = new Entry(Number.POSITIVE_INFINITY, () => {})
   #timer: Timer | null = null
 
   constructor(clock: Clock, delayMs: number) {
@@ -45,40 +59,44 @@ export class DelayLine {
   }
 
   add(task: () => void): Delayed {
+    const entry = new Entry(this.#clock.monotonic() + this.delayMs, task)
+    this.#ends.precede(entry)
     if (this.#timer === null) this.#arm(this.delayMs)
-    return new Entry(this.#clock.monotonic() + this.delayMs, task, this.#entries)
+    return entry
   }
 
   /** Does at once all that is left. */
   runAll(): void {
-    for (const entry of [...this.#entries]) entry.run()
-    this.#stop()
+    for (const entry of this.#until(Number.MAX_VALUE)) entry.run()
+    if (this.#ends.next === this.#ends) this.#stop()
   }
 
   /** Takes everything back. */
   clear(): void {
-    this.#entries.clear()
+    for (const entry of this.#until(Number.MAX_VALUE)) entry.cancel()
     this.#stop()
   }
 
   #stop(): void {
-    if (this.#entries.size > 0) return
     this.#timer?.cancel()
     this.#timer = null
+  }
+
+  /** Those that are due by then, the first first. */
+  #until(time: number): readonly Entry[] {
+    const due: Entry[] = []
+    for (let entry = this.#ends.next; entry.due <= time; entry = entry.next) due.push(entry)
+    return due
   }
 
   #arm(delayMs: number): void {
     this.#timer = this.#clock.after(delayMs, () => {
       const now = this.#clock.monotonic()
-      const due: Entry[] = []
-      for (const entry of this.#entries) {
-        if (entry.due > now) break
-        due.push(entry)
-        this.#entries.delete(entry)
-      }
-      const [next] = this.#entries
+      const due = this.#until(now)
+      for (const entry of due) entry.cancel()
+      const { next } = this.#ends
       this.#timer = null
-      if (next !== undefined) this.#arm(next.due - now)
+      if (next !== this.#ends) this.#arm(next.due - now)
       for (const { task } of due) task()
     })
   }
