@@ -86,7 +86,7 @@ export function scheduleOf(plan: Plan, stores: boolean): PlannedFault[] {
     const start = ofServer ? Math.max(at, freeAt) : at
     if (ofServer) freeAt = start + ms + REST_MS + (['kill', 'drain', 'rewind'].includes(kind) ? 1_500 : 0)
     const among = kind === 'slow' || kind === 'revoke' ? all : proxied
-    const share = kind === 'revoke' ? 0.01 : kind === 'slow' ? 0.05 : 0.1 + chance.next() * 0.6
+    const share = kind === 'revoke' ? 0.03 : kind === 'slow' ? 0.05 : 0.1 + chance.next() * 0.6
     const clients = ofServer || kind === 'garbage' ? [] : among.filter(() => chance.next() < share).map(({ p }) => p)
     faults.push({ kind, at: start, ms, clients, seed: chance.below(1 << 30) })
   }
