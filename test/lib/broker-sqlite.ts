@@ -665,6 +665,28 @@ t.test('a file to which there is no way any more fails what comes, and is gone o
   )
 })
 
+t.test('results that grew old behind one that came late are forgotten once, and the store goes on', async t => {
+  const rig = new Rig(t)
+  const broker = await rig.broker()
+  const store = (id: number, highest: number, holes: number[], reply = '') => {
+    const record = { session: 's', fence: 0, id, progress: { highest, holes }, reply }
+    return stored(broker, { publications: [publication('c', id)], command: record })
+  }
+  for (let id = 2; id <= 21; id++) await store(id, id, [1])
+  rig.time.advance(RESULT_AGE_MS - 60_000)
+  await store(1, 21, [])
+  rig.time.advance(120_000)
+  await stored(broker, one('c', 'the first twenty are old by now'))
+  const long = 'x'.repeat(60_000)
+  for (let id = 22; id * 60_000 < RESULT_CHARACTERS + 30 * 60_000; id++) await store(id, id, [], long)
+  for (let i = 0; i < 3; i++) {
+    rig.time.advance(RESULT_AGE_MS + 1)
+    await stored(broker, one('c', `nobody sends a command any more ${i}`))
+  }
+  await broker.close()
+  t.same(await rig.sql('SELECT COUNT(*) AS n FROM result'), [{ n: 0 }])
+})
+
 t.test('over the number of channels the least used are forgotten, and what is new there has another epoch', async t => {
   const rig = new Rig(t)
   const broker = await rig.broker({ channels: 3 })

@@ -51,9 +51,10 @@ t.test('whatever is added, taken back, pushed out or forgotten, each id stands w
         const last = Math.max(0, seq - chance.below(40))
         for (let one = 0; one < SESSIONS; one++) {
           index.dropUpTo(one, last)
-          const kept = plain.of(one)
-          const first = kept.findIndex(mark => mark.seq > last)
-          plain.set(one, first < 0 ? [] : kept.slice(first))
+          plain.set(
+            one,
+            plain.of(one).filter(mark => mark.seq > last)
+          )
         }
       } else if (plan === 10 && chance.oneIn(4)) {
         index.end(session)

@@ -12,6 +12,8 @@ class Marks {
   /** Those before it are gone; the array is cut now and then. */
   first = 0
   characters = 0
+  /** Rows of those that filled a hole late: they are newer than those of higher ids. */
+  readonly late = new Set<number>()
 }
 
 /**
@@ -30,8 +32,10 @@ export class ResultIndex {
     const { all } = marks
     const last = all.at(-1)
     // A hole that is filled comes behind those that were faster.
-    if (last !== undefined && last.id > mark.id) all.splice(place(marks, mark.id), 0, mark)
-    else all.push(mark)
+    if (last !== undefined && last.id > mark.id) {
+      all.splice(place(marks, mark.id), 0, mark)
+      marks.late.add(mark.seq)
+    } else all.push(mark)
     marks.characters += mark.size
   }
 
@@ -39,7 +43,7 @@ export class ResultIndex {
   remove(session: number, id: number): void {
     const marks = this.#sessions.get(session)!
     const [mark] = marks.all.splice(place(marks, id), 1)
-    marks.characters -= mark!.size
+    leave(marks, mark!)
     this.#cut(session, marks)
   }
 
@@ -73,15 +77,25 @@ export class ResultIndex {
   drop(session: number, count: number): void {
     const marks = this.#sessions.get(session)
     if (marks === undefined) return
-    for (let i = 0; i < count; i++) shift(marks)
+    for (let i = 0; i < count; i++) leave(marks, marks.all[marks.first++]!)
     this.#cut(session, marks)
   }
 
-  /** Of a session whatever stands up to that row is gone; one that was filled late goes with those before it. */
+  /** Of a session whatever has a row up to that one is gone. */
   dropUpTo(session: number, seq: number): void {
     const marks = this.#sessions.get(session)
     if (marks === undefined) return
-    while (marks.first < marks.all.length && marks.all[marks.first]!.seq <= seq) shift(marks)
+    const { all, late } = marks
+    const staying: Mark[] = []
+    let end = marks.first
+    for (; end < all.length; end++) {
+      const mark = all[end]!
+      if (mark.seq <= seq) leave(marks, mark)
+      else if (late.has(mark.seq)) staying.push(mark)
+      else break
+    }
+    marks.first = end - staying.length
+    for (const [i, mark] of staying.entries()) all[marks.first + i] = mark
     this.#cut(session, marks)
   }
 
@@ -99,8 +113,9 @@ export class ResultIndex {
   }
 }
 
-function shift(marks: Marks): void {
-  marks.characters -= marks.all[marks.first++]!.size
+function leave(marks: Marks, { seq, size }: Mark): void {
+  marks.characters -= size
+  marks.late.delete(seq)
 }
 
 /** Where an id stands among those that are kept, or would. */

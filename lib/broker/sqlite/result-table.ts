@@ -103,10 +103,10 @@ export class ResultTable {
     const index = this.#index
     const over = index.over(session, highest - RESULT_IDS, RESULT_CHARACTERS, PURGED, 2 * PURGED)
     if (over.length === 0) return
-    this.#sql.prune.run(JSON.stringify(over.map(({ seq }) => seq)))
+    const gone = this.#sql.prune.all(JSON.stringify(over.map(({ seq }) => seq))) as { readonly size: number }[]
     this.#gone.push(() => index.drop(session, over.length))
-    this.#totals.results -= over.length
-    this.#totals.replies -= over.reduce((sum, { size }) => sum + size, 0)
+    this.#totals.results -= gone.length
+    this.#totals.replies -= gone.reduce((sum, { size }) => sum + size, 0)
   }
 
   /** Nobody asks for these any more; they go when they are old. */
@@ -180,7 +180,7 @@ function statements(database: Database) {
     find: sql('SELECT epoch, offset, tag, reply FROM result WHERE seq = ?'),
     add: sql(`INSERT INTO result (seq, session, id, at, size, epoch, offset, tag, reply)
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-    prune: sql('DELETE FROM result WHERE seq IN (SELECT value FROM json_each(?))'),
+    prune: sql('DELETE FROM result WHERE seq IN (SELECT value FROM json_each(?)) RETURNING size'),
     oldest: sql('SELECT seq, at FROM result ORDER BY seq LIMIT 1'),
     oldestFew: sql('SELECT seq, session, size FROM result ORDER BY seq LIMIT ?'),
     old: sql('SELECT seq, session, size FROM result WHERE seq BETWEEN ? AND ? AND at < ? ORDER BY seq'),
