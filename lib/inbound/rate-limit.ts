@@ -28,14 +28,14 @@ export class TokenBucket {
     return Math.max(0, -this.#tokens)
   }
 
-  /** Takes one token. Milliseconds until the debt is paid; 0 where there is none. */
+  /** Takes one token. Whole milliseconds until the debt is paid; 0 where there is none. */
   take(): number {
     this.#fill()
     this.#tokens--
     return this.#owedMs()
   }
 
-  /** Milliseconds until the debt is paid; 0 where there is none. */
+  /** Whole milliseconds until the debt is paid; 0 where there is none. */
   waitMs(): number {
     this.#fill()
     return this.#owedMs()
@@ -44,13 +44,13 @@ export class TokenBucket {
   /** Takes one token if there is one; else says in how many milliseconds there will be. */
   tryTake(): number {
     this.#fill()
-    if (this.#tokens < 1) return ((1 - this.#tokens) / this.#rate.perSecond) * 1000
+    if (this.#tokens < 1) return Math.ceil(((1 - this.#tokens) / this.#rate.perSecond) * 1000)
     this.#tokens--
     return 0
   }
 
   #owedMs(): number {
-    return this.#tokens >= 0 ? 0 : (-this.#tokens / this.#rate.perSecond) * 1000
+    return this.#tokens >= 0 ? 0 : Math.ceil((-this.#tokens / this.#rate.perSecond) * 1000)
   }
 
   #fill(): void {

@@ -65,6 +65,20 @@ t.test('ten minutes of reconnecting take less than a second', async t => {
   t.ok(took < 1_000, `${took.toFixed(0)} ms`)
 })
 
+t.test('whoever sends faster than allowed is slowed down, and time goes on', async t => {
+  for (let seed = 1; seed <= 6; seed++) {
+    const net = await roomNet({ seed, latencyMs: [1, 30] })
+    const ann = net.client({ profile: { id: 'ann' } })
+    const room = ann.socket.join('room-:n', { n: '1' })
+    await net.advance(1_000)
+    for (let i = 0; i < 150; i++) void room.send('say', { n: i })
+    await net.advance(60_000)
+    t.equal(ann.params('room-1').length, 150)
+    await net.expectNoLoss()
+    await net.close()
+  }
+})
+
 t.test('no port is opened, and nothing is left when a net is closed', async t => {
   const before = process.getActiveResourcesInfo().sort()
   const net = await roomNet({ nodes: 2 })

@@ -245,8 +245,9 @@ export class Host implements Clock {
     return this.timeline.now + this.#wallOffset
   }
 
+  /** A millisecond at least, as with Node: a timer so short that adding it changes nothing would stop all time. */
   after(delayMs: number, task: () => void): Timer {
-    return this.timeline.schedule(this, delayMs, 'timer', task)
+    return this.timeline.schedule(this, Math.max(1, delayMs), 'timer', task)
   }
 
   soon(task: () => void): void {

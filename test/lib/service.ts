@@ -17,6 +17,7 @@ import { DEFAULT_LIMITS } from '../../lib/options.ts'
 import { command, defineChannel, Type } from '../../lib/protocol/index.ts'
 import { Service } from '../../lib/service.ts'
 import { Refusals } from '../../lib/stats.ts'
+import { Chance } from '../fixtures/chance.ts'
 import { ManualClock, settle } from '../fixtures/clock.ts'
 import { FakeTransport } from '../fixtures/transport.ts'
 
@@ -425,6 +426,25 @@ t.test('a token bucket fills at its rate, up to its burst, and knows its debt', 
   clock.stall(60_000)
   t.strictSame([bucket.tryTake(), bucket.tryTake(), bucket.tryTake()], [0, 0, 100])
   t.equal(bucket.debt, 0)
+})
+
+t.test('what a token bucket says to wait for is enough, at whatever fraction of a millisecond it is asked', async t => {
+  const chance = new Chance(1)
+  for (let i = 0; i < 1_000; i++) {
+    const clock = new ManualClock()
+    clock.stall(1_000_000 * chance.next())
+    const bucket = new TokenBucket({ clock, perSecond: 1 + chance.below(1_000), burst: 1 })
+    for (let taken = 0; taken < 3; taken++) {
+      clock.stall(chance.next())
+      bucket.take()
+    }
+    let waits = 0
+    for (let waitMs = bucket.waitMs(); waitMs > 0; waitMs = bucket.waitMs()) {
+      waits++
+      clock.stall(waitMs)
+    }
+    if (waits > 2) t.fail(`${waits} waits`)
+  }
 })
 
 t.test('a sequence takes each id once, gives back what was refused, and keeps a bounded number of those', async t => {
