@@ -33,6 +33,12 @@ const MIN_PRESENCE_REST_MS = 10
 
 const NO_PARAMS: Readonly<Record<string, string>> = Object.freeze({})
 
+/** A user who is waited for. */
+export interface Lost {
+  readonly userId: string
+  readonly departure: Delayed
+}
+
 /** What a channel is made of. */
 export interface ChannelParts {
   readonly clock: Clock
@@ -59,7 +65,7 @@ export class Channel implements FeedSink {
   /** What those read. */
   readonly replay: Replay
   /** Members that were lost and may be back in a moment, by session: till then their users are here. */
-  readonly lost = new Map<string, Delayed>()
+  readonly lost = new Map<string, Lost>()
   /** Connections on the way in, which count against the room. */
   arriving = 0
   readonly #parts: ChannelParts

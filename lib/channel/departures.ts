@@ -21,8 +21,9 @@ export class Departures {
 
   /** A membership has ended. */
   leave(channel: Channel, connection: Connection, reason: LeaveReason): void {
-    const mayReturn = connection.lost && connection.profile !== null && !this.#closing
-    if (mayReturn && this.#graces.delayMs > 0) this.#linger(channel, connection)
+    const { lost, profile } = connection
+    const mayReturn = lost && this.#graces.delayMs > 0 && !this.#closing
+    if (mayReturn && profile !== null) this.#linger(channel, connection, profile.id)
     else this.#depart(channel, connection, reason)
   }
 
@@ -33,15 +34,15 @@ export class Departures {
   }
 
   /** Its user is here until the grace is over, or the session is back. */
-  #linger(channel: Channel, connection: Connection): void {
+  #linger(channel: Channel, connection: Connection, userId: string): void {
     const { session } = connection
     // It has been lost before within the same grace.
-    channel.lost.get(session)?.run()
-    const delayed = this.#graces.add(() => {
+    channel.lost.get(session)?.departure.run()
+    const departure = this.#graces.add(() => {
       channel.lost.delete(session)
       this.#depart(channel, connection, 'closed')
     })
-    channel.lost.set(session, delayed)
+    channel.lost.set(session, { userId, departure })
   }
 
   #depart(channel: Channel, connection: Connection, reason: LeaveReason): void {

@@ -199,7 +199,7 @@ export class Channels {
   #take(channel: Channel, subscription: Subscription): boolean {
     try {
       subscription.first = channel.add(subscription)
-      channel.lost.get(subscription.connection.session)?.run()
+      channel.lost.get(subscription.connection.session)?.departure.run()
       return true
     } catch (error) {
       void this.#observer.run(subscription.connection, () => {

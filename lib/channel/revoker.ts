@@ -44,11 +44,20 @@ export class Revoker {
   async revokeHere(userId: string, channel: string | null): Promise<number> {
     const { connections, revocations } = this.#service
     revocations.add(userId, channel)
+    this.#forgetLost(userId, channel)
     const links = connections.linksOfUser(userId)
     const ended = channel === null ? this.#closeAll(userId, links) : this.#leaveAll(links, channel)
     const holding = links.filter(link => (channel === null ? link.transport.buffered() > 0 : link.holds(channel)))
     await Promise.all(holding.map(link => this.#drained(link)))
     return ended
+  }
+
+  /** Nobody waits any more for a user who may not be back. */
+  #forgetLost(userId: string, name: string | null): void {
+    const { channels } = this.#service
+    for (const channel of name === null ? channels.all() : [channels.get(name)]) {
+      for (const lost of channel?.lost.values() ?? []) if (lost.userId === userId) lost.departure.run()
+    }
   }
 
   #closeAll(userId: string, links: readonly Connection[]): number {

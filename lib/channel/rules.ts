@@ -63,8 +63,9 @@ export interface CommandContext<D extends AnyChannel = AnyChannel> {
   readonly signal: AbortSignal
   readonly logger: Logger
   /**
-   * Collects an event for this channel. All that a handler collected goes out together once it has returned, and nothing
-   * where it throws. `from` is the sender's id.
+   * Collects an event for this channel. All that a handler collected goes out together once it has returned, or what it
+   * returned has resolved, and nothing where it throws. `from` is the sender's id.
+   * @throws FST_CHANNELS_PUBLISH_TOO_LATE after that: nobody would hear of it. `broadcast` may be called at any time.
    */
   publish(event: EventOf<D>, options?: { readonly exceptSender?: boolean }): void
 }

@@ -150,6 +150,24 @@ t.test('a connection that the server closed and that will be back has the grace 
   t.equal(told.at(-1), 'leave bob true')
 })
 
+t.test('a user whose access is taken back is not waited for', async t => {
+  for (const channel of ['room', null]) {
+    const { clock, open, service, told } = build()
+    const watcher = await open('ann')
+    const bob = await open('bob')
+    const eve = await open('eve')
+    for (const { transport } of [bob, eve]) transport.closed(1006, '')
+    await clock.advance(1_000)
+    await service.revoker.revoke('bob', channel)
+    t.equal(told.at(-1), 'leave bob true')
+    await clock.advance(0)
+    t.strictSame(diffs(watcher.transport), ['+ann', '+bob', '+eve', '-bob'])
+    await service.revoker.revoke('eve', 'another-room')
+    await clock.advance(1_000)
+    t.equal(told.at(-1), 'leave bob true')
+  }
+})
+
 t.test('a room in which only lost users are is kept for them, and gone with them', async t => {
   const { clock, open, service, told } = build()
   const bob = await open('bob')
