@@ -31,6 +31,7 @@ const ERRORS = {
   FST_CHANNELS_NOT_A_SOCKET_ROUTE: [500, 'act("%s") called upgrade on a route that is not GET alone'],
   FST_CHANNELS_ALREADY_UPGRADED: [500, 'act("%s") called upgrade twice'],
   FST_CHANNELS_UPGRADE_TOO_LATE: [500, 'act("%s") called upgrade after its request had been answered'],
+  FST_CHANNELS_PUBLISH_TOO_LATE: [500, 'Event %s was published after the handler of "%s" had ended'],
   FST_CHANNELS_NO_ANSWER: [500, 'act("%s") neither called upgrade nor returned an answer'],
   FST_CHANNELS_FOREIGN_PAGE_STATE: [500, 'upgrade was called with a PageState that act() did not build'],
   FST_CHANNELS_INVALID_CHANNEL: [500, 'Invalid channel name %s: [A-Za-z0-9._~%%-], 1 to 128 bytes'],

@@ -28,6 +28,8 @@ interface Run {
   readonly id: number | undefined
   readonly channel: Channel
   readonly collected: Collected[]
+  /** What is published from now on would come to nobody: its effects have been given out, or it failed. */
+  isOver: boolean
 }
 
 interface Effect extends Prepared {
@@ -43,15 +45,20 @@ export function execute(
   id: number | undefined
 ): Awaitable<Result> {
   const { connection, channel } = subscription
-  const refuse = (error: unknown): Refusal => dispatcher.refusal(connection, error)
+  let run: Run | null = null
+  const refuse = (error: unknown): Refusal => {
+    if (run !== null) run.isOver = true
+    return dispatcher.refusal(connection, error)
+  }
   try {
     if (channel === null) throw new Refusal('not-joined')
-    const run: Run = { dispatcher, subscription, inbox, frame, id, channel, collected: [] }
+    run = { dispatcher, subscription, inbox, frame, id, channel, collected: [], isOver: false }
+    const current = run
     const definition = channel.resolved?.definition
     const table = definition === undefined ? null : dispatcher.parts.commands.of(definition)
     const command = table === null ? null : checkedCommand(table, frame)
-    const answer = command === null ? passMessage(run) : command.handler(frame.param, new Context(run))
-    const finish = (reply: unknown): Awaitable<Result> => give(run, command, reply)
+    const answer = command === null ? passMessage(current) : command.handler(frame.param, new Context(current))
+    const finish = (reply: unknown): Awaitable<Result> => give(current, command, reply)
     if (isThenable(answer)) return Promise.resolve(answer).then(finish).catch(refuse)
     const result = finish(answer)
     return result instanceof Promise ? result.catch(refuse) : result
@@ -86,7 +93,8 @@ class Context implements CommandContext {
   readonly #subscription: Subscription
   readonly #id: number | undefined
 
-  constructor({ subscription, channel, id, collected }: Run) {
+  constructor(run: Run) {
+    const { subscription, channel, id, collected } = run
     const { connection } = subscription
     const { profile } = connection
     this.channel = channel.name
@@ -97,6 +105,7 @@ class Context implements CommandContext {
     this.#id = id
     this.publish = (event, options) => {
       const message = event as OutgoingMessage
+      if (run.isOver) throw channelsError('FST_CHANNELS_PUBLISH_TOO_LATE', String(message?.cmd), run.frame.cmd)
       collected.push({
         message: profile === null ? message : { ...message, from: profile.id },
         exceptSender: options?.exceptSender === true
@@ -120,6 +129,7 @@ class Context implements CommandContext {
 /** All that can fail comes before the first publication: half a command's effects must not go out. */
 function give(run: Run, command: Command | null, reply: unknown): Awaitable<Result> {
   const { dispatcher, channel, collected } = run
+  run.isOver = true
   const text = replyText(run, command, reply)
   const { publisher } = dispatcher.parts
   const effects = collected.map(({ message, exceptSender }): Effect => {

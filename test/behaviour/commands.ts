@@ -196,6 +196,26 @@ each('a retryable nack does not consume the id, and later ids of its channel wai
   t.strictSame(link.numbers('room-1'), [1, 2, 3, 4, 6], 'in the order of their ids')
 })
 
+each('what a handler publishes after it has ended is thrown back at it, and nothing is sent of it', async (t, at) => {
+  const late: Array<() => void> = []
+  const say = (_param: unknown, { publish }: { publish: (event: object) => void }) => {
+    late.push(() => publish({ cmd: 'event', param: { n: late.length } }))
+    if (late.length === 2) throw new Error('as asked')
+    return { run: late.length }
+  }
+  const { rooms } = roomsAt(at, { rules: { commands: { say, ask: () => 0 } } as never })
+  const link = await rooms.dial('room-1')
+  await rooms.pass(100)
+  for (const id of [1, 2]) {
+    link.send({ channel: 'room-1', cmd: 'say', id, param: { n: id } })
+    await rooms.pass(200)
+    t.throws(late[id - 1]!, { code: 'FST_CHANNELS_PUBLISH_TOO_LATE' })
+  }
+  await rooms.pass(1_000)
+  t.strictSame(link.all('$ack').length, 1)
+  t.strictSame(link.numbers('room-1'), [])
+})
+
 t.test('a store that fails: nack unavailable, nothing of it is kept, and the same id succeeds later', async t => {
   const { rooms, far } = roomsAt('far')
   const link = await rooms.dial('room-1')
