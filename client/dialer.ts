@@ -76,7 +76,7 @@ export class Dialer {
   reconnect(): void {
     const { name } = this.state
     this.connect()
-    if (name === 'idle' || name === 'closed') return
+    if (['idle', 'closed'].includes(name)) return
     this.#hangUp(1000, 'reconnect')
     if (name === 'connected') this.#wait(1000, 'reconnect', 0)
     this.#start()

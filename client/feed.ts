@@ -43,8 +43,9 @@ export class Feed {
     return { kind: 'gap', ...from(held, position), to: (position ?? held).offset, reason }
   }
 
-  /** Delivery begins, or goes on. */
-  begin(outcome: Outcome, position: Position | null): void {
+  /** Delivery begins, or goes on: `joined` tells so, after what was held back before. */
+  begin(outcome: Outcome, position: Position | null, joined: () => void): void {
+    this.#pass(joined)
     this.position = position
     this.#outcome = outcome
     const { kind, ...gap } = outcome as Gap & { kind: string }

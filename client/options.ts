@@ -100,7 +100,7 @@ const POSITIVE = ['minMs', 'maxMs', 'connectTimeoutMs']
  */
 export function checkOptions(options: SocketOptions): Settings {
   const settings = merge(DEFAULTS, options, '')
-  if (!settings.WebSocket) invalidOption('WebSocket', 'a class, as the platform has none', settings.WebSocket)
+  if (!settings.WebSocket) invalidOption('WebSocket', 'a class', settings.WebSocket)
   return settings
 }
 

@@ -222,8 +222,7 @@ export class Subscription implements Channel {
       const state = { ...joined, outcome }
       this.#move(state)
       this.#settleWaiters(null)
-      this.#tell('$joined', state)
-      this.#feed.begin(outcome, position)
+      this.#feed.begin(outcome, position, () => this.#tell('$joined', state))
     }
     this.there.set(presence)
   }

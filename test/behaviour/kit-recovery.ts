@@ -81,7 +81,7 @@ t.test('whatever goes wrong, nothing is lost in silence', async t => {
       brokerMs: seed % 3 === 0 ? [0, 30] : [0, 0],
       setup: sockets => void sockets.serve(room, logged)
     })
-    await troubledStory(world, 40, faults)
+    await troubledStory(world, 40, faults, seed % 4 === 0 ? 3_000 : 0)
     t.ok(world.stored('room-0').length > 0)
     await world.close()
   }
@@ -95,6 +95,24 @@ t.test('whatever goes wrong, nothing is lost in silence', async t => {
     await troubledStory(net, 30, faults)
     await net.close()
   }
+})
+
+t.test('what was held back while the state was loaded is heard before the outcome of the next join', async t => {
+  const world = await roomWorld({ setup: sockets => void sockets.serve(room, logged) })
+  const ada = world.client({ profile: { id: 'ada' }, socket })
+  const loadState = () => new Promise<void>(resolve => void world.clock.after(2_000, resolve))
+  ada.socket.join('room-:n', { n: '1' }, { loadState })
+  await world.advance(500)
+  world.node().broadcast('room-1', { cmd: 'said', param: { n: 1 } })
+  await world.advance(100)
+  ada.reset()
+  await world.advance(1_000)
+  t.strictSame(ada.outcomes('room-1'), [{ kind: 'fresh' }])
+  await world.advance(10_000)
+  t.strictSame(ada.outcomes('room-1').at(-1), { kind: 'recovered', from: 1, to: 1 })
+  t.strictSame(ada.params('room-1'), [{ n: 1 }])
+  await world.expectNoLoss()
+  await world.close()
 })
 
 t.test('who comes to a node that is behind is sent nothing again, whatever the store answers', async t => {
