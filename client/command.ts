@@ -61,6 +61,11 @@ export interface Command extends Omit<Waiting, 'state'> {
   attempt: number
   /** Whether it may not leave again as itself. */
   late: boolean
+  /**
+   * Whether what is behind it in its channel waits for its answer: it has left in vain, behind one that was refused for now. Else
+   * all of them would with each that is, again and again.
+   */
+  alone?: boolean
   /** Why it was given up after it had left; from then on a `$void` leaves in its place. */
   error: ChannelError | undefined
   /** Runs while the server wants it later; whatever is behind it in its channel waits with it. */

@@ -122,17 +122,19 @@ export class Outbox {
     const held = new Set<string>()
     for (const command of this.#commands) {
       const { channel, id } = command
-      if (command.sent || held.has(channel)) continue
-      const ready = command.error ? true : this.#ready(channel)
-      const next = id || this.#nextId
-      if (ready instanceof ChannelError) this.#giveUp(command, ready.code, ready)
-      else if (!connected || !ready || command.retry || (this.#gate && next > this.#gate.id)) held.add(channel)
-      else {
-        const text = command.error ? voided(command, id) : `{"id":${next},${command.text.slice(1)}`
-        if (!command.error && byteLength(text) > this.payloadBytes) this.#giveUp(command, 'too-big')
-        else if (!this.#port.send(text)) return
-        else this.#left(command, next)
+      if (!command.sent && !held.has(channel)) {
+        const ready = command.error ? true : this.#ready(channel)
+        const next = id || this.#nextId
+        if (ready instanceof ChannelError) this.#giveUp(command, ready.code, ready)
+        else if (!connected || !ready || command.retry || (this.#gate && next > this.#gate.id)) held.add(channel)
+        else {
+          const text = command.error ? voided(command, id) : `{"id":${next},${command.text.slice(1)}`
+          if (!command.error && byteLength(text) > this.payloadBytes) this.#giveUp(command, 'too-big')
+          else if (!this.#port.send(text)) return
+          else this.#left(command, next)
+        }
       }
+      if (command.sent && command.alone) held.add(channel)
     }
   }
 
@@ -187,6 +189,7 @@ export class Outbox {
     const first = this.#find(from)
     // It is about to leave, or has since.
     const coming = first && first !== command && (!first.sent || first.sent > command.sent)
+    command.alone = true
     if (coming && !first.sent && first.channel !== command.channel) this.#closeGate(first)
     // Nobody waits for it any more, nor for those behind it: it may be a store that has forgotten them all.
     if (!first) this.#port.send(voided(command, from, this.#before(from)))

@@ -6,7 +6,7 @@ import { build } from 'esbuild'
 import t, { type Test } from 'tap'
 import { root } from '../fixtures/docs.ts'
 import { inMemory, onTcp } from '../fixtures/kit-mirror.ts'
-import { netTrace, roomNet, troubledStory, worldTrace } from '../fixtures/kit-story.ts'
+import { netTrace, room, roomNet, roomWorld, rules, troubledStory, worldTrace } from '../fixtures/kit-story.ts'
 import { createNet } from '../kit/index.ts'
 
 t.test('the same seed gives a byte-identical trace, and another seed another one', async t => {
@@ -77,6 +77,24 @@ t.test('whoever sends faster than allowed is slowed down, and time goes on', asy
     await net.expectNoLoss()
     await net.close()
   }
+})
+
+t.test('what is refused for now leaves again alone, and not with all that waits behind it', async t => {
+  const world = await roomWorld({
+    limits: { messagesPerSecond: 0 },
+    latencyMs: [1, 30],
+    setup: sockets => void sockets.serve(room, { ...rules, limits: { messagesPerSecond: 10 } })
+  })
+  const ann = world.client({ profile: { id: 'ann' } })
+  const channel = ann.socket.join('room-:n', { n: '1' })
+  await world.advance(1_000)
+  const acked: number[] = []
+  for (let n = 0; n < 300; n++) void channel.send('say', { n }).then(() => acked.push(n))
+  await world.advance(45_000)
+  t.strictSame(acked, [...Array(300).keys()])
+  const frames = world.trace.match(/"cmd":"say"/g) ?? []
+  t.ok(frames.length < 900, `${frames.length} frames for 300 commands`)
+  await world.close()
 })
 
 t.test('no port is opened, and nothing is left when a net is closed', async t => {
