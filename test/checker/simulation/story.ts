@@ -73,6 +73,12 @@ const options = (seed: number) => ({
 /** Stores that hold less than the story uses: whole logs go, under their members. */
 const bounded = (seed: number): boolean => seed % 9 === 5
 
+/** Rooms that take less than is sent to them, so that much of it is refused for now. */
+const hurried = (seed: number): boolean => seed % 11 === 6
+
+/** Clients that load a state where they join, and hear of everything once it is there. */
+const loading = (seed: number): boolean => seed % 10 === 7
+
 /** A store is lost now and then, and with it what it had acknowledged: the new epoch says so. */
 const wiped = (seed: number): boolean => seed % 14 === 8
 
@@ -85,6 +91,7 @@ function faultsOf(seed: number): readonly Fault[] {
 const rules = (seed: number, clock: () => Net['clock']) => ({
   log: LOGS[seed % LOGS.length]!,
   presence: true,
+  ...(hurried(seed) && { limits: { messagesPerSecond: 3 } }),
   // What it answers is what was true when it was asked.
   access: ({ profile, channel }: any) => {
     const allowed = !denied.get(seed)!.has(`${profile?.id} ${channel}`)
@@ -160,7 +167,7 @@ class Story {
     // Two of one user, for what is the user's and what is the session's.
     for (const id of ['u0', 'u0', 'u1', 'u2']) simulation.client({ profile: { id }, socket: SOCKET })
     for (const [i, client] of simulation.clients.entries()) {
-      for (const n of ROOMS.slice(0, 1 + (i % 3))) client.socket.join('room-:n', { n })
+      for (const n of ROOMS.slice(0, 1 + (i % 3))) client.socket.join('room-:n', { n }, this.#loadState())
     }
     simulation.chaos({
       ms: steps * 150,
@@ -196,11 +203,17 @@ class Story {
     else if (plan === 14) client.socket.leave(`room-${n}`)
     else if (plan === 15) this.#revoke(client.user!, n)
     else if (plan === 16) this.#history(client, n)
-    else if (plan === 17) for (let i = 0; i < 5; i++) this.#send(client, n, 'say')
+    else if (plan === 17) for (let i = hurried(this.#seed) ? 30 : 5; i > 0; i--) this.#send(client, n, 'say')
     else if (plan === 18) client.socket.reconnect()
     else if (plan === 19) this.#rejoin(client)
     else if (plan === 20) this.#intrude(n)
     else if (prompt(this.#seed) && narrow(this.#seed)) this.#press(client, n)
+  }
+
+  #loadState(): { loadState?: () => Promise<void> } {
+    if (!loading(this.#seed)) return {}
+    const { clock } = this.#simulation
+    return { loadState: () => new Promise(resolve => void clock.after(this.#chance.below(2_000), resolve)) }
   }
 
   #intrude(n: string): void {
