@@ -67,8 +67,8 @@ export const SCENARIOS = {
   },
   handshake: {
     about:
-      '3,000 handshakes, 100 at once, each joined to a channel, on a server that has had 6,000: handshakes a second',
-    warm: 2,
+      '3,000 handshakes, 100 at once, each joined to a channel, on a server that has had 18,000: handshakes a second',
+    warm: 6,
     load: { mode: 'connect', conns: 3000, sources: 4 },
     peers: ['fastify-websocket', 'socketio'],
     ...{ key: 'handshakes_s', better: 'more', goals: { 'fastify-websocket': 0.85, socketio: 1.6 } }
