@@ -12,7 +12,7 @@ export function backoffMs(attempt: number, random: number, bounds: { minMs: numb
 
 /** A delay that a server named, in milliseconds; 0 where it named none that makes sense. */
 export function namedMs(value: any): number {
-  return value > 0 ? Math.min(value, MAX_NAMED_MS) : 0
+  return value === +value && value > 0 ? Math.min(value, MAX_NAMED_MS) : 0
 }
 
 /** A Retry-After header (RFC 9110 §10.2.3) in milliseconds: seconds, or a date against the wall clock. */

@@ -26,7 +26,7 @@ t.test('the backoff is full jitter under a bound that doubles and is capped', as
 })
 
 t.test('a delay that a server names is taken within reason', async t => {
-  t.same([5, -1, '5', 'five', {}, Number.NaN, undefined, 1e12].map(namedMs), [5, 0, 5, 0, 0, 0, 0, MAX_NAMED_MS])
+  t.same([5, -1, '5', 'five', {}, Number.NaN, undefined, 1e12].map(namedMs), [5, 0, 0, 0, 0, 0, 0, MAX_NAMED_MS])
   const now = Date.parse('Wed, 21 Oct 2026 07:28:00 GMT')
   t.equal(retryAfterMs('120', now), 120_000)
   t.equal(retryAfterMs('Wed, 21 Oct 2026 07:28:30 GMT', now), 30_000)
