@@ -134,7 +134,7 @@ export function closeFile(database: Database, as: 'whole' | 'as it is' | 'moved'
   // One that was moved has lost its name: what bears it, and goes with it, may be another's.
   if (as !== 'moved') {
     attemptTo(() => database.exec(as === 'whole' ? 'PRAGMA journal_mode = DELETE' : 'ROLLBACK'))
-    if (database.inTransaction === true) return false
+    if (as === 'whole' && database.inTransaction === true) return false
     attemptTo(() => database.exec('PRAGMA locking_mode = NORMAL; SELECT COUNT(*) FROM sqlite_schema'))
   }
   attemptTo(() => database.close())
