@@ -109,7 +109,7 @@ function story(browser: Browser, demo: Demo): void {
     await alice.write('typed meanwhile')
     await alice.outgoing('typed meanwhile').getByText('Waiting').waitFor()
     await alice.page.locator('#state').getByText('1 message waits').waitFor()
-    await bob.sees('Connection lost – trying again')
+    await bob.sees('– trying again')
     await bob.write('me too')
     await demo.start()
     for (const person of [alice, bob]) {
