@@ -35,8 +35,9 @@ export class FanOut implements Batch {
   readonly #traffic: Traffic
   readonly #origin: Origin
   readonly #beforeBatch: () => void
-  #entries: Entry[] = []
-  #replies: Reply[] = []
+  /** Null where there are none: an array that is kept from turn to turn grows old, and what was in it is then kept as well. */
+  #entries: Entry[] | null = null
+  #replies: Reply[] | null = null
   #bytes = 0
   #plain = true
   #listed = false
@@ -59,7 +60,9 @@ export class FanOut implements Batch {
 
   /** As `publish`, and nothing comes between it and what is published next: writing may close a peer, whose hooks publish. */
   add(frame: Uint8Array, audience?: Audience): void {
-    this.#entries.push(audience === undefined ? { frame } : { ...audience, frame })
+    const entry: Entry = audience === undefined ? { frame } : { ...audience, frame }
+    if (this.#entries === null) this.#entries = [entry]
+    else this.#entries.push(entry)
     if (audience !== undefined) this.#plain = false
     this.#bytes += frame.byteLength
     this.touch()
@@ -67,7 +70,8 @@ export class FanOut implements Batch {
 
   /** Sends a frame to one member after everything published so far. */
   reply(connection: Connection, frame: Uint8Array, origin: Origin | null): void {
-    if (this.#entries.length === 0) connection.sendEncoded(frame, 1, origin)
+    if (this.#entries === null) connection.sendEncoded(frame, 1, origin)
+    else if (this.#replies === null) this.#replies = [{ connection, frame, origin }]
     else this.#replies.push({ connection, frame, origin })
   }
 
@@ -86,17 +90,17 @@ export class FanOut implements Batch {
 
   /** Puts what was published so far into the members' outboxes: before every change of membership. */
   flush(): void {
-    if (this.#entries.length === 0) return
     const entries = this.#entries
+    if (entries === null) return
     const replies = this.#replies
     const plain = this.#plain
-    this.#entries = []
-    this.#replies = []
+    this.#entries = null
+    this.#replies = null
     this.#bytes = 0
     this.#plain = true
     if (plain) this.#shareOne(entries)
     else this.#shareByAudience(entries)
-    for (const { connection, frame, origin } of replies) connection.sendEncoded(frame, 1, origin)
+    for (const { connection, frame, origin } of replies ?? []) connection.sendEncoded(frame, 1, origin)
   }
 
   #shareOne(entries: readonly Entry[]): void {

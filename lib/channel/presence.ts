@@ -60,6 +60,7 @@ export class Presence {
 
   /** The changes since the last call; null where there were none. A member who came back otherwise joins anew. */
   takeDiff(): PresenceDiff | null {
+    if (this.#told.size === 0) return null
     const joins: PresenceMember[] = []
     const leaves: PresenceMember[] = []
     for (const [id, told] of this.#told) {
