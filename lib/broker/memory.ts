@@ -1,3 +1,4 @@
+import { AgedMap } from '../aged-map.ts'
 import { assertKeys } from '../options.ts'
 import type { Clock } from '../protocol/clock.ts'
 import type { Position } from '../protocol/position.ts'
@@ -56,11 +57,11 @@ export class MemoryStore {
   })
   readonly #options: Required<MemoryOptions>
   /** Those that were written to, in the order of use, the least recent first. */
-  readonly #logs = new Map<string, Log>()
+  readonly #logs = new AgedMap<string, Log>()
   /** Those that were only asked about, for which no other is forgotten: anybody may ask. */
-  readonly #unwritten = new Map<string, Log>()
+  readonly #unwritten = new AgedMap<string, Log>()
   /** Those of them that hold entries, in the same order: the empty ones are not gone through for room. */
-  readonly #holding = new Set<Log>()
+  readonly #holding = new AgedMap<Log, null>()
   #bytes = 0
   #epoch: string | null = null
 
@@ -90,8 +91,8 @@ export class MemoryStore {
     const before = log.bytes
     const result = task()
     this.#bytes += log.bytes - before
-    this.#holding.delete(log)
-    if (log.bytes > 0) this.#holding.add(log)
+    if (log.bytes > 0) this.#holding.set(log, null)
+    else this.#holding.delete(log)
     return result
   }
 
@@ -99,16 +100,13 @@ export class MemoryStore {
   log(channel: string, clock: Clock): Log {
     const written = this.#logs.get(channel)
     if (written !== undefined) {
-      this.#logs.delete(channel)
       this.#logs.set(channel, written)
       return written
     }
     this.#epoch ??= newEpoch(clock)
     const log = this.#unwritten.get(channel) ?? new Log(this.#epoch)
-    this.#unwritten.delete(channel)
     this.#unwritten.set(channel, log)
-    const [oldest] = this.#unwritten.keys()
-    if (this.#unwritten.size > this.#options.channels) this.#unwritten.delete(oldest!)
+    if (this.#unwritten.size > this.#options.channels) this.#unwritten.delete(this.#unwritten.oldest!.key)
     return log
   }
 
@@ -119,7 +117,7 @@ export class MemoryStore {
   }
 
   #forgetOldest(clock: Clock): void {
-    const [[channel, log]] = this.#logs as unknown as [[string, Log]]
+    const { key: channel, value: log } = this.#logs.oldest!
     this.#bytes -= log.bytes
     this.#holding.delete(log)
     this.#logs.delete(channel)
@@ -129,13 +127,14 @@ export class MemoryStore {
 
   #makeRoom(kept: Log): void {
     const { bytes } = this.#options
-    for (const log of this.#holding) {
-      if (this.#bytes <= bytes) return
+    while (this.#bytes > bytes) {
+      const { key: log } = this.#holding.oldest!
       // The last one is that which was just written to, and keeps what fits, and the newest in any case.
       this.#bytes -= log.bytes
       log.shrink(log === kept ? bytes : 0)
       this.#bytes += log.bytes
-      if (log !== kept) this.#holding.delete(log)
+      if (log === kept) return
+      this.#holding.delete(log)
     }
   }
 }

@@ -1,3 +1,4 @@
+import { AgedMap } from '../aged-map.ts'
 import type { Position } from '../protocol/position.ts'
 import type { CommandRecord, Committed, KeptResult, SessionRecord } from './broker.ts'
 import { holesOf, RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from './broker.ts'
@@ -11,7 +12,7 @@ interface Session {
   highest: number
   holes: readonly number[]
   /** In the order of their commits, the oldest first. */
-  readonly results: Map<number, Result>
+  readonly results: AgedMap<number, Result>
   /** Of the replies in them. */
   characters: number
   usedAt: number
@@ -29,9 +30,9 @@ export interface SessionBounds {
 export class SessionStore {
   readonly #bounds: SessionBounds
   /** In the order of their last commit, the least recent first. */
-  readonly #sessions = new Map<string, Session>()
+  readonly #sessions = new AgedMap<string, Session>()
   /** Those of them that hold results, in the same order. */
-  readonly #holding = new Set<Session>()
+  readonly #holding = new AgedMap<Session, null>()
   #results = 0
   #characters = 0
 
@@ -84,20 +85,20 @@ export class SessionStore {
     this.#results++
     this.#characters += reply.length
     // The one that was used last is the last to go.
-    this.#sessions.delete(key)
     this.#sessions.set(key, session)
-    this.#holding.delete(session)
-    this.#holding.add(session)
+    this.#holding.set(session, null)
     this.#prune(session, now)
     this.#purge(session, now)
   }
 
   #prune(session: Session, now: number): void {
-    for (const [id, { at, reply }] of session.results) {
-      const old = now - at > RESULT_AGE_MS || id <= session.highest - RESULT_IDS
+    const { results } = session
+    for (let oldest = results.oldest; oldest !== null; oldest = results.oldest) {
+      const { key: id, value } = oldest
+      const old = now - value.at > RESULT_AGE_MS || id <= session.highest - RESULT_IDS
       // The newest has no newer ones that could push it out.
-      if (!old && (session.characters <= RESULT_CHARACTERS || session.results.size === 1)) return
-      this.#drop(session, id, reply)
+      if (!old && (session.characters <= RESULT_CHARACTERS || results.size === 1)) return
+      this.#drop(session, id, value.reply)
     }
   }
 
@@ -114,18 +115,18 @@ export class SessionStore {
 
   /** Sessions that commit nothing any more hold nothing for ever: their results go when they are old, or for want of room. */
   #purge(kept: Session, now: number): void {
-    for (const session of this.#holding) {
-      if (session === kept || (!this.#isOver && now - session.usedAt <= RESULT_AGE_MS)) break
+    for (let session = this.#holding.oldest!.key; session !== kept; session = this.#holding.oldest!.key) {
+      if (!this.#isOver && now - session.usedAt <= RESULT_AGE_MS) break
       this.#empty(session)
     }
     // What is over when nobody else holds anything is its own.
-    for (const [id, { reply }] of kept.results) {
-      if (!this.#isOver || kept.results.size === 1) break
-      this.#drop(kept, id, reply)
+    while (this.#isOver && kept.results.size > 1) {
+      const { key, value } = kept.results.oldest!
+      this.#drop(kept, key, value.reply)
     }
     if (this.#sessions.size <= this.#bounds.sessions) return
-    const [[key, oldest]] = this.#sessions as unknown as [[string, Session]]
-    this.#empty(oldest)
+    const { key, value } = this.#sessions.oldest!
+    this.#empty(value)
     this.#sessions.delete(key)
   }
 
@@ -139,5 +140,5 @@ export class SessionStore {
 }
 
 function newSession(): Session {
-  return { fence: 0, highest: 0, holes: [], results: new Map(), characters: 0, usedAt: 0 }
+  return { fence: 0, highest: 0, holes: [], results: new AgedMap(), characters: 0, usedAt: 0 }
 }

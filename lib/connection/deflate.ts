@@ -1,4 +1,5 @@
 import { constants, deflateRawSync } from 'node:zlib'
+import { AgedMap } from '../aged-map.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { encodeCompressed, payloadAt } from './frame.ts'
 
@@ -16,7 +17,7 @@ const TAIL_BYTES = 4
  */
 export class Deflater {
   readonly #clock: Clock
-  readonly #done = new Map<Uint8Array, Uint8Array>()
+  readonly #done = new AgedMap<Uint8Array, Uint8Array>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -28,8 +29,7 @@ export class Deflater {
     if (known !== undefined) return known
     const frames = deflated(batch)
     if (this.#done.size === 0) this.#clock.soon(() => this.#done.clear())
-    const [oldest] = this.#done.keys()
-    if (this.#done.size >= MAX_REMEMBERED) this.#done.delete(oldest!)
+    if (this.#done.size >= MAX_REMEMBERED) this.#done.delete(this.#done.oldest!.key)
     this.#done.set(batch, frames)
     return frames
   }

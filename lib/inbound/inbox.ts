@@ -1,3 +1,4 @@
+import { AgedMap } from '../aged-map.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
 import type { MessageHandler } from './handlers.ts'
 import type { Rate } from './rate-limit.ts'
@@ -33,7 +34,7 @@ export class Inbox {
   #bucket: TokenBucket | null = null
   #strikes: TokenBucket | null = null
   /** Of channels with a rate of their own. */
-  #channels: Map<string, TokenBucket> | null = null
+  #channels: AgedMap<string, TokenBucket> | null = null
 
   constructor(rates: InboxRates, session: Session, onMessage: MessageHandler | null) {
     this.#rates = rates
@@ -57,13 +58,12 @@ export class Inbox {
 
   /** Of a channel with a rate of its own. */
   channelBucket(channel: string, rate: () => Rate): TokenBucket {
-    this.#channels ??= new Map()
+    this.#channels ??= new AgedMap()
     const channels = this.#channels
     const known = channels.get(channel)
     if (known !== undefined) return known
     // Kept over a leave, which must not be a way round the limit, and bounded, so that going from room to room is no leak.
-    const [oldest] = channels.keys()
-    if (channels.size >= MAX_CHANNEL_BUCKETS) channels.delete(oldest!)
+    if (channels.size >= MAX_CHANNEL_BUCKETS) channels.delete(channels.oldest!.key)
     const bucket = new TokenBucket(rate())
     channels.set(channel, bucket)
     return bucket

@@ -1,3 +1,4 @@
+import { AgedMap } from '../aged-map.ts'
 import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
 import type { Broker, SessionRecord } from '../broker/broker.ts'
@@ -35,7 +36,7 @@ export class Sessions {
   readonly #byKey = new Map<string, Session>()
   readonly #byOwner = new Map<string, Set<Session>>()
   /** Sessions without a connection; the one that was left first is the first to be forgotten. */
-  readonly #idle = new Map<string, Delayed>()
+  readonly #idle = new AgedMap<string, Delayed>()
   readonly #line: DelayLine
   readonly #answers: AllAnswers
   #closed = false
@@ -164,7 +165,7 @@ export class Sessions {
     // Only those without a connection: connections have bounds of their own.
     const oldest = limit === 0 || owned.size <= limit ? undefined : [...owned].find(({ key }) => this.#idle.has(key))
     if (oldest !== undefined) this.#forget(oldest)
-    if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.values().next().value?.run()
+    if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.oldest?.value.run()
   }
 
   #forget(session: Session): void {
