@@ -486,8 +486,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/channel/fan-out.ts',
-        search: 'if (this.#entries.length === 0) connection.sendEncoded(frame, 1, origin)',
-        replace: 'if (this.#entries.length >= 0) connection.sendEncoded(frame, 1, origin)'
+        search: 'if (this.#entries === null) connection.sendEncoded(frame, 1, origin)',
+        replace: 'if (this.#entries !== undefined) connection.sendEncoded(frame, 1, origin)'
       }
     ]
   },
