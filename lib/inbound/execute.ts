@@ -44,27 +44,29 @@ export function execute(
   frame: CommandFrame,
   id: number | undefined
 ): Awaitable<Result> {
-  const { connection, channel } = subscription
-  let run: Run | null = null
-  const refuse = (error: unknown): Refusal => {
-    if (run !== null) run.isOver = true
-    return dispatcher.refusal(connection, error)
-  }
+  const { channel } = subscription
+  if (channel === null) return new Refusal('not-joined')
+  const run: Run = { dispatcher, subscription, inbox, frame, id, channel, collected: [], isOver: false }
   try {
-    if (channel === null) throw new Refusal('not-joined')
-    run = { dispatcher, subscription, inbox, frame, id, channel, collected: [], isOver: false }
-    const current = run
     const definition = channel.resolved?.definition
     const table = definition === undefined ? null : dispatcher.parts.commands.of(definition)
     const command = table === null ? null : checkedCommand(table, frame)
-    const answer = command === null ? passMessage(current) : command.handler(frame.param, new Context(current))
-    const finish = (reply: unknown): Awaitable<Result> => give(current, command, reply)
-    if (isThenable(answer)) return Promise.resolve(answer).then(finish).catch(refuse)
-    const result = finish(answer)
-    return result instanceof Promise ? result.catch(refuse) : result
+    const answer = command === null ? passMessage(run) : command.handler(frame.param, new Context(run))
+    if (isThenable(answer)) {
+      return Promise.resolve(answer)
+        .then(reply => give(run, command, reply))
+        .catch(error => refused(run, error))
+    }
+    const result = give(run, command, answer)
+    return result instanceof Promise ? result.catch(error => refused(run, error)) : result
   } catch (error) {
-    return refuse(error)
+    return refused(run, error)
   }
+}
+
+function refused(run: Run, error: unknown): Refusal {
+  run.isOver = true
+  return run.dispatcher.refusal(run.subscription.connection, error)
 }
 
 function checkedCommand(table: ReadonlyMap<string, Command>, frame: CommandFrame): Command {
@@ -89,24 +91,26 @@ class Context implements CommandContext {
   readonly params: CommandContext['params']
   readonly connection: Connection
   readonly profile: CommandContext['profile']
-  readonly publish: CommandContext['publish']
-  readonly #subscription: Subscription
-  readonly #id: number | undefined
+  readonly #run: Run
 
   constructor(run: Run) {
-    const { subscription, channel, id, collected } = run
+    const { channel, subscription } = run
     const { connection } = subscription
-    const { profile } = connection
     this.channel = channel.name
     this.params = channel.params
     this.connection = connection
-    this.profile = profile
-    this.#subscription = subscription
-    this.#id = id
-    this.publish = (event, options) => {
+    this.profile = connection.profile
+    this.#run = run
+  }
+
+  /** Handlers take it out of the context. */
+  get publish(): CommandContext['publish'] {
+    const run = this.#run
+    const { profile } = this
+    return (event, options) => {
       const message = event as OutgoingMessage
       if (run.isOver) throw channelsError('FST_CHANNELS_PUBLISH_TOO_LATE', String(message?.cmd), run.frame.cmd)
-      collected.push({
+      run.collected.push({
         message: profile === null ? message : { ...message, from: profile.id },
         exceptSender: options?.exceptSender === true
       })
@@ -114,11 +118,12 @@ class Context implements CommandContext {
   }
 
   get idempotencyKey(): string | null {
-    return this.#id === undefined ? null : `${this.connection.session}:${this.#id}`
+    const { id } = this.#run
+    return id === undefined ? null : `${this.connection.session}:${id}`
   }
 
   get signal(): AbortSignal {
-    return this.#subscription.signal
+    return this.#run.subscription.signal
   }
 
   get logger(): CommandContext['logger'] {

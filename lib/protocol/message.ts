@@ -51,7 +51,8 @@ export interface DecodeOptions {
 export function decodeFrame(text: string, options: DecodeOptions): Frame {
   const value = parse(text)
   try {
-    scan(text, options.maxDepth)
+    // The slow look says what is wrong.
+    if (countKeys(value, options.maxDepth) !== countColons(text)) scan(text, options.maxDepth)
     return frameOf(value, options.strict)
   } catch (error) {
     if (error instanceof FrameError && isCount(value.id)) error.id = value.id
@@ -124,7 +125,37 @@ function parse(text: string): Record<string, unknown> {
   return value as Record<string, unknown>
 }
 
+/**
+ * The keys of a value and of all within it; not a number where it nests deeper than `depth`, or holds the key `__proto__`. Each key in a text is followed by
+ * a colon, so that a text has more of them where one of two equal keys was lost.
+ */
+function countKeys(value: object, depth: number): number {
+  if (depth === 0) return Number.NaN
+  let count = 0
+  if (Array.isArray(value)) {
+    for (const item of value) if (typeof item === 'object' && item !== null) count += countKeys(item, depth - 1)
+    return count
+  }
+  for (const key in value) {
+    if (key === '__proto__') return Number.NaN
+    const item = (value as Record<string, unknown>)[key]
+    count += typeof item === 'object' && item !== null ? 1 + countKeys(item, depth - 1) : 1
+  }
+  return count
+}
+
+function countColons(text: string): number {
+  let count = 0
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === QUOTE) i = endOfString(text, i)
+    else if (code === COLON) count++
+  }
+  return count
+}
+
 const QUOTE = 0x22
+const COLON = 0x3a
 const BACKSLASH = 0x5c
 const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
