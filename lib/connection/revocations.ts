@@ -1,3 +1,5 @@
+import { AgedMap } from '../aged-map.ts'
+
 /** Taken before a check: what is revoked from then on makes the check's answer worth nothing. */
 export interface Ticket {
   /** How many revocations there had been. */
@@ -9,10 +11,9 @@ export interface Ticket {
  * that is older, and tickets are held by handshakes alone, which have a time limit.
  */
 export class Revocations {
-  /** The oldest first. */
-  readonly #tickets = new Set<Ticket>()
-  /** When each was revoked last, the first to be forgotten first. */
-  readonly #at = new Map<string, number>()
+  readonly #tickets = new AgedMap<Ticket, null>()
+  /** When each was revoked last. */
+  readonly #at = new AgedMap<string, number>()
   #count = 0
 
   get size(): number {
@@ -21,7 +22,7 @@ export class Revocations {
 
   take(): Ticket {
     const ticket = { since: this.#count }
-    this.#tickets.add(ticket)
+    this.#tickets.set(ticket, null)
     return ticket
   }
 
@@ -29,7 +30,7 @@ export class Revocations {
   renew(ticket: Ticket): void {
     if (!this.#tickets.delete(ticket)) return
     ticket.since = this.#count
-    this.#tickets.add(ticket)
+    this.#tickets.set(ticket, null)
     this.#forget()
   }
 
@@ -42,9 +43,7 @@ export class Revocations {
   add(userId: string, channel: string | null): void {
     this.#count++
     if (this.#tickets.size === 0) return
-    const key = keyOf(userId, channel)
-    this.#at.delete(key)
-    this.#at.set(key, this.#count)
+    this.#at.set(keyOf(userId, channel), this.#count)
   }
 
   /** Whether just this was revoked since the ticket was taken. */
@@ -53,11 +52,9 @@ export class Revocations {
   }
 
   #forget(): void {
-    const [oldest] = this.#tickets
-    const since = oldest?.since ?? this.#count
-    for (const [key, at] of this.#at) {
-      if (at > since) return
-      this.#at.delete(key)
+    const since = this.#tickets.oldest?.key.since ?? this.#count
+    for (let first = this.#at.oldest; first !== null && first.value <= since; first = this.#at.oldest) {
+      this.#at.delete(first.key)
     }
   }
 }

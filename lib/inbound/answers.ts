@@ -1,4 +1,3 @@
-import { AgedMap } from '../aged-map.ts'
 import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker/broker.ts'
 
 /** What answers a command, as text of a frame. */
@@ -15,7 +14,7 @@ export interface Answer {
 /** What one takes beside its text, by the bound of all: many short ones are not less. */
 const OVERHEAD_CHARACTERS = 200
 
-/** An answer that is kept, between the one before it and the one after it, whosesoever they are. */
+/** An answer that is kept, in the order of them all and in that of its session: a Map would have to look for its oldest, as AgedMap says. */
 class Kept {
   readonly owner: Answers
   readonly id: number
@@ -23,6 +22,7 @@ class Kept {
   readonly at: number
   older: Kept | null = null
   newer: Kept | null = null
+  nextOfOwner: Kept | null = null
 
   constructor(owner: Answers, id: number, answer: Answer, at: number) {
     this.owner = owner
@@ -61,7 +61,7 @@ export class AllAnswers {
     for (let oldest: Kept | null = this.#oldest; oldest !== null; oldest = this.#oldest) {
       const isOver = this.#maxCharacters !== 0 && this.#characters > this.#maxCharacters
       if (!isOver && kept.at - oldest.at <= RESULT_AGE_MS) return
-      oldest.owner.forget(oldest)
+      oldest.owner.forgetOldest()
     }
   }
 
@@ -79,7 +79,9 @@ export class AllAnswers {
 /** The answers to one session's commands that are kept by this node alone: those of commands that stored nothing. */
 export class Answers {
   readonly #all: AllAnswers
-  readonly #answers = new AgedMap<number, Kept>()
+  readonly #answers = new Map<number, Kept>()
+  #oldest: Kept | null = null
+  #newest: Kept | null = null
   #characters = 0
 
   constructor(all: AllAnswers) {
@@ -91,28 +93,33 @@ export class Answers {
     return this.#answers.get(id)?.answer
   }
 
-  /** `now` is of the monotonic clock. */
+  /** Once for each id. `now` is of the monotonic clock. */
   add(id: number, answer: Answer, now: number): void {
     const kept = new Kept(this, id, answer, now)
-    const former = this.#answers.get(id)
-    if (former !== undefined) this.forget(former)
     this.#answers.set(id, kept)
+    if (this.#newest === null) this.#oldest = kept
+    else this.#newest.nextOfOwner = kept
+    this.#newest = kept
     this.#characters += answer.text.length
     this.#all.add(kept)
-    for (let old = this.#answers.oldest; old !== null; old = this.#answers.oldest) {
-      if (old.key > id - RESULT_IDS && this.#characters <= RESULT_CHARACTERS) return
-      this.forget(old.value)
+    for (let oldest = this.#oldest; oldest !== null; oldest = this.#oldest) {
+      if (oldest.id > id - RESULT_IDS && this.#characters <= RESULT_CHARACTERS) return
+      this.forgetOldest()
     }
   }
 
-  forget(kept: Kept): void {
-    if (!this.#answers.delete(kept.id)) return
-    this.#characters -= kept.answer.text.length
-    this.#all.remove(kept)
+  /** Of one that there is. */
+  forgetOldest(): void {
+    const oldest = this.#oldest!
+    this.#oldest = oldest.nextOfOwner
+    if (this.#oldest === null) this.#newest = null
+    this.#answers.delete(oldest.id)
+    this.#characters -= oldest.answer.text.length
+    this.#all.remove(oldest)
   }
 
   /** The session has ended. */
   clear(): void {
-    for (let old = this.#answers.oldest; old !== null; old = this.#answers.oldest) this.forget(old.value)
+    while (this.#oldest !== null) this.forgetOldest()
   }
 }

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { AgedMap } from '../aged-map.ts'
 import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
 import type { Expiry } from '../connection/expiry.ts'
@@ -43,7 +44,7 @@ interface Check {
 export class Rechecks {
   readonly #parts: RecheckParts
   /** Checks that are due, in the order in which they became so. */
-  readonly #due = new Set<Check>()
+  readonly #due = new AgedMap<Check, null>()
   readonly #running = new Set<Check>()
 
   constructor(parts: RecheckParts) {
@@ -64,16 +65,16 @@ export class Rechecks {
     const { clock, everyMs } = this.#parts
     const delayMs = everyMs * (1 - JITTER + 2 * JITTER * clock.random())
     check.timer = clock.after(delayMs, () => {
-      this.#due.add(check)
+      this.#due.set(check, null)
       this.#next()
     })
   }
 
   #next(): void {
-    for (const check of this.#due) {
+    for (let due = this.#due.oldest; due !== null; due = this.#due.oldest) {
       if (this.#running.size >= MAX_AT_ONCE) return
-      this.#due.delete(check)
-      this.#run(check)
+      this.#due.delete(due.key)
+      this.#run(due.key)
     }
   }
 
