@@ -5,6 +5,7 @@ import type { ChannelPattern } from '../protocol/channel-name.ts'
 import { compilePattern } from '../protocol/channel-name.ts'
 import type { AnyChannel, ChannelDefinition, ContractDefinition } from '../protocol/contract.ts'
 import { assertDistinct, canonicalContract, eventSchema, isEphemeral } from '../protocol/contract.ts'
+import { ReceivedValue } from '../protocol/message.ts'
 import { Schema } from '../schema.ts'
 import type { ChannelRules } from './rules.ts'
 import { assertRules, logPolicyOf } from './rules.ts'
@@ -51,7 +52,7 @@ export class Definition {
   assertEvent(cmd: string, param: unknown): void {
     const schema = this.#events.get(cmd)
     if (schema === undefined) throw channelsError('FST_CHANNELS_UNKNOWN_EVENT', this.channel.pattern, cmd)
-    const violation = schema.violation(param)
+    const violation = schema.violation(param instanceof ReceivedValue ? param.value : param)
     if (violation !== null) {
       throw channelsError('FST_CHANNELS_INVALID_EVENT', cmd, this.channel.pattern, violation.path, violation.rule)
     }

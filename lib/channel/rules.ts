@@ -12,7 +12,8 @@ import type {
   CommandReply,
   EventOf,
   ParamsOfChannel,
-  PresenceInfo
+  PresenceInfo,
+  RelayedBy
 } from '../protocol/contract.ts'
 import type { JoinedBy, LeaveReason } from '../protocol/system.ts'
 import type { RegisteredProfile } from '../register.ts'
@@ -52,7 +53,7 @@ export interface LeaveEvent<D extends AnyChannel = AnyChannel> {
 }
 
 /** What a command's handler works with. */
-export interface CommandContext<D extends AnyChannel = AnyChannel> {
+export interface CommandContext<D extends AnyChannel = AnyChannel, K extends string = string> {
   readonly channel: string
   readonly params: ParamsOfChannel<D>
   readonly connection: Connection
@@ -68,11 +69,17 @@ export interface CommandContext<D extends AnyChannel = AnyChannel> {
    * @throws FST_CHANNELS_PUBLISH_TOO_LATE after that: nobody would hear of it. `broadcast` may be called at any time.
    */
   publish(event: EventOf<D>, options?: { readonly exceptSender?: boolean }): void
+  /**
+   * Collects the command's own param as an event of that name, as it was received: it keeps its bytes, so that numbers keep the digits that their sender
+   * wrote, and nothing is encoded anew. What the handler changed in the param meanwhile is not in it.
+   * @throws FST_CHANNELS_PUBLISH_TOO_LATE as `publish`
+   */
+  relay(cmd: RelayedBy<D, K>, options?: { readonly exceptSender?: boolean }): void
 }
 
 export type CommandHandler<D extends AnyChannel, K extends string> = (
   param: CommandParam<D, K>,
-  context: CommandContext<D>
+  context: CommandContext<D, K>
 ) => Returned<CommandReply<D, K>>
 
 /** A command without a reply may end in any way that returns nothing. */

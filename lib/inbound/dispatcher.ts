@@ -8,7 +8,7 @@ import type { Origin } from '../connection/outbox.ts'
 import type { Observer } from '../observer.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { closeCode } from '../protocol/close-code.ts'
-import type { Frame } from '../protocol/message.ts'
+import type { Frame, ReceivedFrame } from '../protocol/message.ts'
 import { decodeFrame, encodeFrame, FrameError } from '../protocol/message.ts'
 import type { Refusals } from '../stats.ts'
 import type { Commands } from './commands.ts'
@@ -77,7 +77,7 @@ export class Dispatcher {
     connection.traffic.countIn(bytes)
     this.#limitRate(connection, inbox)
     if (!connection.open) return
-    let frame: Frame
+    let frame: ReceivedFrame
     try {
       frame = decodeFrame(text, { maxDepth: this.parts.limits.depth, strict: connection.kind !== 'plain' })
     } catch (error) {
@@ -133,7 +133,7 @@ export class Dispatcher {
     else this.parts.channels.replyEncoded(subscription as Subscription, encoded, origin)
   }
 
-  #route(connection: Connection, inbox: Inbox, frame: Frame, bytes: number): void {
+  #route(connection: Connection, inbox: Inbox, frame: ReceivedFrame, bytes: number): void {
     if (frame.cmd === '$pong') return
     const addressed = (frame.channel === undefined ? { ...frame, channel: connection.route } : frame) as CommandFrame
     try {

@@ -11,6 +11,7 @@ import type { Connection } from '../connection/connection.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
 import { channelsError } from '../errors.ts'
 import { isThenable } from '../host-code.ts'
+import { receivedParam } from '../protocol/message.ts'
 import { ackOf, ackOfKept, replyToKeep } from './ack.ts'
 import type { Command } from './commands.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -115,6 +116,12 @@ class Context implements CommandContext {
         exceptSender: options?.exceptSender === true
       })
     }
+  }
+
+  get relay(): CommandContext['relay'] {
+    const { frame } = this.#run
+    const { publish } = this
+    return (cmd, options) => publish({ cmd, param: receivedParam(frame.text) ?? frame.param }, options)
   }
 
   get idempotencyKey(): string | null {

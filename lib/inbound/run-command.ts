@@ -4,7 +4,7 @@ import type { Subscription } from '../channel/subscription.ts'
 import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
-import type { Frame } from '../protocol/message.ts'
+import type { Frame, ReceivedFrame } from '../protocol/message.ts'
 import { ackOfKept } from './ack.ts'
 import type { Answer } from './answers.ts'
 import type { Dispatcher } from './dispatcher.ts'
@@ -19,7 +19,7 @@ interface Address {
   readonly id: number
 }
 
-export type CommandFrame = Frame & { readonly channel: string }
+export type CommandFrame = ReceivedFrame & { readonly channel: string }
 
 /** What became of a command: why it was refused, or its ack, which nobody gets who gave it no id. */
 export type Result =

@@ -187,6 +187,10 @@ export type PresenceInfo<D> = D extends { readonly presence: infer P }
     : unknown
   : unknown
 
+/** The events that a command's param may be published as. */
+export type RelayedBy<D, K extends string> = {
+  [E in EventNames<D>]: CommandParam<D, K> extends EventParam<D, E> ? E : never
+}[EventNames<D>]
 /** An event of a channel, as `broadcast` takes it. */
 export type EventOf<D> = D extends AnyChannel
   ? { [K in EventNames<D>]: { readonly cmd: K; readonly param: EventParam<D, K> } }[EventNames<D>]

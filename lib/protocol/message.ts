@@ -26,6 +26,25 @@ export interface Frame {
   readonly tag?: string
 }
 
+/** A frame as it came. */
+export interface ReceivedFrame extends Frame {
+  /** What it was read from. */
+  readonly text: string
+}
+
+/** A value that is sent as it was received: its text goes out again, byte for byte. */
+export class ReceivedValue {
+  readonly text: string
+
+  constructor(text: string) {
+    this.text = text
+  }
+
+  get value(): unknown {
+    return JSON.parse(this.text)
+  }
+}
+
 /** Why a text is no frame. `message` is safe to show to the peer. */
 export class FrameError extends Error {
   readonly code = 'bad-frame'
@@ -48,19 +67,19 @@ export interface DecodeOptions {
  * @throws {FrameError} where the text is not one JSON object, nests deeper than `maxDepth`, repeats a key, or holds the
  * key `__proto__`; and where a field is of the wrong type
  */
-export function decodeFrame(text: string, options: DecodeOptions): Frame {
+export function decodeFrame(text: string, options: DecodeOptions): ReceivedFrame {
   const value = parse(text)
   try {
     // The slow look says what is wrong.
     if (countKeys(value, options.maxDepth) !== countColons(text)) scan(text, options.maxDepth)
-    return frameOf(value, options.strict)
+    return frameOf(text, value, options.strict)
   } catch (error) {
     if (error instanceof FrameError && isCount(value.id)) error.id = value.id
     throw error
   }
 }
 
-function frameOf(value: Record<string, unknown>, strict: boolean): Frame {
+function frameOf(text: string, value: Record<string, unknown>, strict: boolean): ReceivedFrame {
   if (strict) {
     for (const key of Object.keys(value)) {
       if (!KNOWN_FIELDS.has(key)) throw new FrameError(`unknown field ${JSON.stringify(key.slice(0, 32))}`)
@@ -73,7 +92,7 @@ function frameOf(value: Record<string, unknown>, strict: boolean): Frame {
   if (channel !== undefined && typeof channel !== 'string') throw new FrameError('channel must be a string')
   if (strict && id !== undefined && !isCount(id)) throw new FrameError('id must be a positive integer')
   if (strict && ref !== undefined && !isCount(ref)) throw new FrameError('ref must be a positive integer')
-  const frame: { -readonly [K in keyof Frame]: Frame[K] } = { cmd }
+  const frame: { -readonly [K in keyof ReceivedFrame]: ReceivedFrame[K] } = { cmd, text }
   if (param !== undefined) frame.param = param
   if (channel !== undefined) frame.channel = channel
   if (isCount(id)) frame.id = id
@@ -102,7 +121,28 @@ export function withPlace(text: string, offset: number, tag: string): string {
   return `${text.slice(0, -1)},"offset":${offset},"tag":"${tag}"}`
 }
 
+/** The param of a frame as its sender wrote it; null where there is none, or the key is written with escapes. */
+export function receivedParam(text: string): ReceivedValue | null {
+  let depth = 0
+  let start = -1
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === QUOTE) {
+      const end = endOfString(text, i)
+      const colon = depth === 1 && start < 0 && text.slice(i + 1, end) === 'param' ? text.indexOf(':', end) : -1
+      // A value of the same text is followed by a comma or a brace.
+      if (colon > 0 && text.slice(end + 1, colon).trim() === '') start = colon + 1
+      i = end
+    } else if (code === OPEN_BRACE || code === OPEN_BRACKET) depth++
+    else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) depth--
+    const ends = depth === 0 || (depth === 1 && code === COMMA)
+    if (ends && start >= 0) return new ReceivedValue(text.slice(start, i).trim())
+  }
+  return null
+}
+
 function stringify(param: unknown): string {
+  if (param instanceof ReceivedValue) return param.text
   const text: string | undefined = JSON.stringify(param)
   if (text === undefined) throw new TypeError(`a ${typeof param} has no JSON form`)
   return text

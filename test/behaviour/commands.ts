@@ -196,6 +196,42 @@ each('a retryable nack does not consume the id, and later ids of its channel wai
   t.strictSame(link.numbers('room-1'), [1, 2, 3, 4, 6], 'in the order of their ids')
 })
 
+each('what a handler relays keeps the bytes that came, whatever became of it meanwhile', async (t, at) => {
+  const relay = (param: { n: number }, { relay }: { relay: (cmd: string, options?: object) => void }) => {
+    param.n++
+    relay('event', { exceptSender: false })
+    return { run: 1 }
+  }
+  const ask = (_param: unknown, { relay }: { relay: (cmd: string) => void }) => {
+    relay('unheard-of')
+    return 1
+  }
+  const { rooms } = roomsAt(at, { rules: { commands: { say: relay, ask } } as never })
+  const link = await rooms.dial('room-1', { user: 'ann' })
+  const param = '{ "n" : 10e1,"fill":"\\u00fc" }'
+  link.send(`{"channel":"room-1","cmd":"say","id":1,"param":${param}}`)
+  link.send(`{"channel":"room-1","cmd":"say","id":2,"p\\u0061ram":{"n":7}}`)
+  link.send(`{"channel":"room-1","cmd":"ask","id":3,"param":{"n":1}}`)
+  await rooms.pass(500)
+  t.strictSame(
+    told(link, 1, 2, 3),
+    [['ack'], ['ack'], ['internal-error']],
+    'an event that the contract has not is none'
+  )
+  const events = link.frames.filter(({ cmd }) => cmd === 'event')
+  t.strictSame(
+    events.map(({ from, param }) => [from, param]),
+    [
+      ['ann', { n: 100, fill: 'ü' }],
+      ['ann', { n: 8 }]
+    ],
+    'what is written in another way is encoded anew'
+  )
+  const log = rooms.store.read('room-1', { before: null }, { entries: 10, bytes: 10_000 }, rooms.clock)
+  const [first] = log.kind === 'page' ? log.entries : []
+  t.ok(first!.text.includes(`"param":${param},"from":"ann"`), first!.text)
+})
+
 each('what a handler publishes after it has ended is thrown back at it, and nothing is sent of it', async (t, at) => {
   const late: Array<() => void> = []
   const say = (_param: unknown, { publish }: { publish: (event: object) => void }) => {

@@ -18,7 +18,7 @@ import {
   Type,
   userChannel
 } from '../../lib/protocol/index.ts'
-import { decodeFrame, encodeFrame } from '../../lib/protocol/message.ts'
+import { decodeFrame, encodeFrame, receivedParam } from '../../lib/protocol/message.ts'
 
 // The same in every run, so that a failure is of the change at hand.
 fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
@@ -80,10 +80,27 @@ t.test('what the scan refuses it finds wherever it stands and however it is spel
   const lax = { maxDepth: 32, strict: false }
   t.strictSame(
     decodeFrame('{"cmd":"a","more":1,"id":"abc","ref":-1}', lax),
-    { cmd: 'a' },
+    { cmd: 'a', text: '{"cmd":"a","more":1,"id":"abc","ref":-1}' },
     'a plain client may number as it likes'
   )
-  t.strictSame(decodeFrame('{"cmd":"a","id":7}', lax), { cmd: 'a', id: 7 })
+  t.strictSame(decodeFrame('{"cmd":"a","id":7}', lax), { cmd: 'a', id: 7, text: '{"cmd":"a","id":7}' })
+})
+
+t.test('the param of a frame is found as it was written, wherever it stands', async t => {
+  const space = fc.constantFrom('', ' ', '\n\t')
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 6 }), fc.string(), space, fc.nat(2), (param, cmd, gap, at) => {
+      const text = JSON.stringify(param, null, gap)
+      const fields = ['"cmd":"param"', `"channel" :${gap}${JSON.stringify(`param ${cmd}`)}`]
+      fields.splice(at, 0, `"param"${gap}:${gap}${text}`)
+      return receivedParam(`${gap}{${gap}${fields.join(`${gap},${gap}`)}${gap}}`)?.text === text
+    })
+  )
+  const digits = '{"n":12345678901234567890,"x":1.50,"e":1E3}'
+  t.equal(receivedParam(`{"cmd":"a","param": ${digits} ,"id":1}`)?.text, digits)
+  t.equal(encodeFrame({ cmd: 'a', param: receivedParam(`{"param":${digits}}`) }), `{"cmd":"a","param":${digits}}`)
+  t.equal(receivedParam('{"cmd":"param","channel":{"param":1}}'), null, 'there is none')
+  t.equal(receivedParam('{"cmd":"a","p\\u0061ram":1}'), null, 'none is found that is written otherwise')
 })
 
 t.test('depth counts the frame itself, and any depth is refused rather than overflowing', async t => {

@@ -81,6 +81,10 @@ export async function program(): Promise<void> {
     presence: profile => ({ name: profile.id }),
     commands: {
       edit: (param, context) => {
+        // @ts-expect-error: an event with another param
+        context.relay('edited')
+        // @ts-expect-error: the channel has no such event
+        context.relay('edit')
         equal<Equal<typeof param, { text: string }>>()
         context.publish({ cmd: 'edited', param: { by: context.profile?.id ?? '' } })
         // @ts-expect-error: the channel has no such event
@@ -89,6 +93,21 @@ export async function program(): Promise<void> {
         context.publish({ cmd: 'edited', param: { by: 4 } })
       },
       count: async () => 3
+    }
+  })
+  const line = Type.Object({ line: Type.Integer() })
+  const parts = {
+    events: { at: line, cursor: ephemeral(line) },
+    commands: { move: command(line), stop: command(Type.Null()) }
+  }
+  sockets.serve(defineChannel('moves', parts), {
+    commands: {
+      move(_param, { relay }) {
+        relay('at', { exceptSender: true })
+        relay('cursor')
+      },
+      // @ts-expect-error: no event has what this command has
+      stop: (_param, { relay }) => relay('at')
     }
   })
   // @ts-expect-error: a channel with commands needs their handlers
