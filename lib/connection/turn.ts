@@ -62,9 +62,14 @@ export class Turn {
     if (this.#scheduled) return
     this.#scheduled = true
     this.#clock.soon(() => {
-      this.#scheduled = false
-      this.distribute()
+      // What is put into outboxes here is written here, and needs no other turn.
+      try {
+        this.distribute()
+      } finally {
+        this.#scheduled = false
+      }
       this.#write(SLICE)
+      if (this.#batches.length > 0) this.#schedule()
     })
   }
 }

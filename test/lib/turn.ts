@@ -51,3 +51,51 @@ t.test(
     t.equal(written, 4_500)
   }
 )
+
+t.test(
+  'a turn in which all was written is not followed by another, and what comes while it is distributed is not left',
+  async t => {
+    let turns = 0
+    class Turns extends ManualClock {
+      override soon(task: () => void): void {
+        turns++
+        super.soon(task)
+      }
+    }
+    const clock = new Turns()
+    const turn = new Turn(clock)
+    const written: string[] = []
+    const outbox = (name: string) => ({ flush: () => written.push(name) })
+    turn.addBatch({ distribute: () => turn.addOutbox(outbox('a')) })
+    await clock.advance(0)
+    t.strictSame([turns, written], [1, ['a']])
+    turn.addBatch({
+      distribute: () => {
+        turn.addOutbox(outbox('b'))
+        turn.addBatch({ distribute: () => turn.addOutbox(outbox('c')) })
+      }
+    })
+    await clock.advance(0)
+    t.strictSame([turns, written], [3, ['a', 'b', 'c']])
+  }
+)
+
+t.test('a batch that throws keeps no later turn from coming', async t => {
+  const tasks: Array<() => void> = []
+  class Held extends ManualClock {
+    override soon(task: () => void): void {
+      tasks.push(task)
+    }
+  }
+  const turn = new Turn(new Held())
+  let written = 0
+  turn.addBatch({
+    distribute: () => {
+      throw new Error('as asked')
+    }
+  })
+  t.throws(tasks.shift()!, { message: 'as asked' })
+  turn.addOutbox({ flush: () => written++ })
+  tasks.shift()!()
+  t.equal(written, 1)
+})
