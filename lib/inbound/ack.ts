@@ -1,4 +1,5 @@
 import type { KeptResult } from '../broker/broker.ts'
+import { encodeText } from '../connection/frame.ts'
 import type { Position } from '../protocol/position.ts'
 import type { Stored } from '../protocol/system.ts'
 import type { Answer } from './answers.ts'
@@ -37,6 +38,11 @@ class Ack implements Answer {
     this.#position = position
     this.#stored = stored
     this.replies = reply !== ''
+  }
+
+  /** @internal */
+  instead(): Uint8Array {
+    return encodeText(this.bare)
   }
 
   /** Made for those who need it, who are few. */

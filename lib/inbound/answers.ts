@@ -1,7 +1,8 @@
 import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker/broker.ts'
+import type { Origin } from '../connection/outbox.ts'
 
-/** What answers a command, as text of a frame. */
-export interface Answer {
+/** What answers a command, as text of a frame; taken back with its channel, where it replies. */
+export interface Answer extends Origin {
   /** The command's: a copy of it may name another. Empty where it named none. */
   readonly channel: string
   readonly text: string

@@ -4,7 +4,6 @@ import type { Channels } from '../channel/registry.ts'
 import type { Subscription } from '../channel/subscription.ts'
 import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
-import type { Origin } from '../connection/outbox.ts'
 import type { Observer } from '../observer.ts'
 import type { Clock } from '../protocol/clock.ts'
 import { closeCode } from '../protocol/close-code.ts'
@@ -126,11 +125,11 @@ export class Dispatcher {
     return text
   }
 
-  tellText(connection: Connection, channel: string | undefined, text: string, origin: Origin | null = null): void {
+  tellText(connection: Connection, channel: string | undefined, text: string): void {
     const subscription = channel === undefined ? undefined : connection.memberships.get(channel)
     const encoded = encodeText(text)
-    if (subscription === undefined) connection.sendEncoded(encoded, 1, origin)
-    else this.parts.channels.replyEncoded(subscription as Subscription, encoded, origin)
+    if (subscription === undefined) connection.sendEncoded(encoded, 1)
+    else this.parts.channels.replyEncoded(subscription as Subscription, encoded, null)
   }
 
   #route(connection: Connection, inbox: Inbox, frame: ReceivedFrame, bytes: number): void {

@@ -163,10 +163,9 @@ export function answerWith(
 
 /** A reply is of its channel: who is no member any more gets the answer without it. */
 function tellAnswer(dispatcher: Dispatcher, connection: Connection, answer: Answer): void {
-  const { channel } = answer
-  const isMember = connection.memberships.get(channel)?.state === 'joined'
-  if (!answer.replies || !isMember) dispatcher.tellText(connection, channel, answer.bare)
-  else dispatcher.tellText(connection, channel, answer.text, { channel, instead: () => encodeText(answer.bare) })
+  const membership = connection.memberships.get(answer.channel) as Subscription | undefined
+  if (!answer.replies || membership?.state !== 'joined') dispatcher.tellText(connection, answer.channel, answer.bare)
+  else dispatcher.parts.channels.replyEncoded(membership, encodeText(answer.text), answer)
 }
 
 /**

@@ -542,13 +542,13 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/inbound/run-command.ts',
-        search: 'if (!answer.replies || !isMember)',
-        replace: 'if (!answer.replies && !isMember)'
+        search: 'dispatcher.tellText(connection, answer.channel, answer.bare)',
+        replace: 'dispatcher.tellText(connection, answer.channel, answer.text)'
       },
       {
         file: 'lib/inbound/run-command.ts',
-        search: '{ channel, instead: () => encodeText(answer.bare) }',
-        replace: '{ channel }'
+        search: 'encodeText(answer.text), answer)',
+        replace: 'encodeText(answer.text), { channel: answer.channel })'
       }
     ]
   },
