@@ -80,10 +80,12 @@ export class AllAnswers {
 /** The answers to one session's commands that are kept by this node alone: those of commands that stored nothing. */
 export class Answers {
   readonly #all: AllAnswers
-  readonly #answers = new Map<number, Kept>()
   #oldest: Kept | null = null
   #newest: Kept | null = null
   #characters = 0
+  /** By id. Only who comes back asks: it is made then, and goes when as many have come as it was made of, and nobody asked. */
+  #index: Map<number, Kept> | null = null
+  #addedUnasked = 0
 
   constructor(all: AllAnswers) {
     this.#all = all
@@ -91,13 +93,19 @@ export class Answers {
 
   /** What answered this id; undefined where it is not kept any more. */
   get(id: number): Answer | undefined {
-    return this.#answers.get(id)?.answer
+    this.#addedUnasked = 0
+    if (this.#index === null) {
+      this.#index = new Map()
+      for (let kept = this.#oldest; kept !== null; kept = kept.nextOfOwner) this.#index.set(kept.id, kept)
+    }
+    return this.#index.get(id)?.answer
   }
 
   /** Once for each id. `now` is of the monotonic clock. */
   add(id: number, answer: Answer, now: number): void {
     const kept = new Kept(this, id, answer, now)
-    this.#answers.set(id, kept)
+    if (this.#index !== null && ++this.#addedUnasked > this.#index.size) this.#index = null
+    this.#index?.set(id, kept)
     if (this.#newest === null) this.#oldest = kept
     else this.#newest.nextOfOwner = kept
     this.#newest = kept
@@ -114,7 +122,7 @@ export class Answers {
     const oldest = this.#oldest!
     this.#oldest = oldest.nextOfOwner
     if (this.#oldest === null) this.#newest = null
-    this.#answers.delete(oldest.id)
+    this.#index?.delete(oldest.id)
     this.#characters -= oldest.answer.text.length
     this.#all.remove(oldest)
   }
