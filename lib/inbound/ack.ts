@@ -1,8 +1,7 @@
 import type { KeptResult } from '../broker/broker.ts'
-import { encodeText } from '../connection/frame.ts'
 import type { Position } from '../protocol/position.ts'
 import type { Stored } from '../protocol/system.ts'
-import type { Answer } from './answers.ts'
+import { Answer } from './answers.ts'
 import type { Dispatcher } from './dispatcher.ts'
 
 /** The ack of a command with that result. */
@@ -22,32 +21,20 @@ export function replyToKeep(channel: string, reply: string): string {
   return `${channel} ${reply}`
 }
 
-class Ack implements Answer {
-  readonly text: string
-  readonly channel: string
-  readonly #id: number
+class Ack extends Answer {
   readonly #position: Position | null
   readonly #stored: Stored
-  readonly replies: boolean
 
   /** `reply` is JSON text, empty where there is none. */
   constructor(channel: string, id: number, { reply, position }: KeptResult, stored: Stored) {
-    this.text = ackText(channel, id, reply, position, stored)
-    this.channel = channel
-    this.#id = id
+    super(channel, id, ackText(channel, id, reply, position, stored), reply !== '')
     this.#position = position
     this.#stored = stored
-    this.replies = reply !== ''
-  }
-
-  /** @internal */
-  instead(): Uint8Array {
-    return encodeText(this.bare)
   }
 
   /** Made for those who need it, who are few. */
-  get bare(): string {
-    return !this.replies ? this.text : ackText(this.channel, this.#id, '', this.#position, this.#stored)
+  override get bare(): string {
+    return !this.replies ? this.text : ackText(this.channel, this.id, '', this.#position, this.#stored)
   }
 }
 

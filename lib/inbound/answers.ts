@@ -1,47 +1,55 @@
 import { RESULT_AGE_MS, RESULT_CHARACTERS, RESULT_IDS } from '../broker/broker.ts'
+import { encodeText } from '../connection/frame.ts'
 import type { Origin } from '../connection/outbox.ts'
-
-/** What answers a command, as text of a frame; taken back with its channel, where it replies. */
-export interface Answer extends Origin {
-  /** The command's: a copy of it may name another. Empty where it named none. */
-  readonly channel: string
-  readonly text: string
-  /** The same without the reply, which is for members only. */
-  readonly bare: string
-  /** Whether the two differ. */
-  readonly replies: boolean
-}
 
 /** What one takes beside its text, by the bound of all: many short ones are not less. */
 const OVERHEAD_CHARACTERS = 200
 
-/** An answer that is kept, in the order of them all and in that of its session: a Map would have to look for its oldest, as AgedMap says. */
-class Kept {
-  readonly owner: Answers
+/**
+ * What answers a command, as text of a frame; taken back with its channel, where it replies. It bears its own place among those that are kept, in the order
+ * of them all and in that of its session: so many are kept for so long that what each is made of is most of what they cost.
+ */
+export class Answer implements Origin {
+  /** The command's: a copy of it may name another. Empty where it named none. */
+  readonly channel: string
   readonly id: number
-  readonly answer: Answer
-  readonly at: number
-  older: Kept | null = null
-  newer: Kept | null = null
-  nextOfOwner: Kept | null = null
+  readonly text: string
+  /** Whether it has a reply, which is for members only. */
+  readonly replies: boolean
+  /** Null where it is not kept. */
+  owner: Answers | null = null
+  /** Milliseconds of the monotonic clock, whole: another number would be an object of its own. */
+  at = 0
+  older: Answer | null = null
+  newer: Answer | null = null
+  nextOfOwner: Answer | null = null
 
-  constructor(owner: Answers, id: number, answer: Answer, at: number) {
-    this.owner = owner
+  constructor(channel: string, id: number, text: string, replies: boolean) {
+    this.channel = channel
     this.id = id
-    this.answer = answer
-    this.at = at
+    this.text = text
+    this.replies = replies
+  }
+
+  /** The same without the reply. */
+  get bare(): string {
+    return this.text
+  }
+
+  instead(): Uint8Array {
+    return encodeText(this.bare)
   }
 
   get size(): number {
-    return this.answer.text.length + OVERHEAD_CHARACTERS
+    return this.text.length + OVERHEAD_CHARACTERS
   }
 }
 
 /** The answers that this node keeps for all sessions together: over a bound, or too old, the oldest go first, whosesoever they are. */
 export class AllAnswers {
   readonly #maxCharacters: number
-  #oldest: Kept | null = null
-  #newest: Kept | null = null
+  #oldest: Answer | null = null
+  #newest: Answer | null = null
   #characters = 0
 
   /** Without a bound where it is 0. */
@@ -53,21 +61,21 @@ export class AllAnswers {
     return this.#characters
   }
 
-  add(kept: Kept): void {
+  add(kept: Answer): void {
     kept.older = this.#newest
     if (this.#newest === null) this.#oldest = kept
     else this.#newest.newer = kept
     this.#newest = kept
     this.#characters += kept.size
-    for (let oldest: Kept | null = this.#oldest; oldest !== null; oldest = this.#oldest) {
+    for (let oldest: Answer | null = this.#oldest; oldest !== null; oldest = this.#oldest) {
       const isOver = this.#maxCharacters !== 0 && this.#characters > this.#maxCharacters
       if (!isOver && kept.at - oldest.at <= RESULT_AGE_MS) return
-      oldest.owner.forgetOldest()
+      oldest.owner!.forgetOldest()
     }
   }
 
   /** Of one that was added, once. */
-  remove(kept: Kept): void {
+  remove(kept: Answer): void {
     const { older, newer } = kept
     if (older === null) this.#oldest = newer
     else older.newer = newer
@@ -80,11 +88,11 @@ export class AllAnswers {
 /** The answers to one session's commands that are kept by this node alone: those of commands that stored nothing. */
 export class Answers {
   readonly #all: AllAnswers
-  #oldest: Kept | null = null
-  #newest: Kept | null = null
+  #oldest: Answer | null = null
+  #newest: Answer | null = null
   #characters = 0
   /** By id. Only who comes back asks: it is made then, and goes when as many have come as it was made of, and nobody asked. */
-  #index: Map<number, Kept> | null = null
+  #index: Map<number, Answer> | null = null
   #addedUnasked = 0
 
   constructor(all: AllAnswers) {
@@ -98,18 +106,20 @@ export class Answers {
       this.#index = new Map()
       for (let kept = this.#oldest; kept !== null; kept = kept.nextOfOwner) this.#index.set(kept.id, kept)
     }
-    return this.#index.get(id)?.answer
+    return this.#index.get(id)
   }
 
-  /** Once for each id. `now` is of the monotonic clock. */
-  add(id: number, answer: Answer, now: number): void {
-    const kept = new Kept(this, id, answer, now)
+  /** Keeps it, once for each id. `now` is of the monotonic clock. */
+  add(kept: Answer, now: number): void {
+    const { id } = kept
+    kept.owner = this
+    kept.at = Math.floor(now)
     if (this.#index !== null && ++this.#addedUnasked > this.#index.size) this.#index = null
     this.#index?.set(id, kept)
     if (this.#newest === null) this.#oldest = kept
     else this.#newest.nextOfOwner = kept
     this.#newest = kept
-    this.#characters += answer.text.length
+    this.#characters += kept.text.length
     this.#all.add(kept)
     for (let oldest = this.#oldest; oldest !== null; oldest = this.#oldest) {
       if (oldest.id > id - RESULT_IDS && this.#characters <= RESULT_CHARACTERS) return
@@ -123,7 +133,7 @@ export class Answers {
     this.#oldest = oldest.nextOfOwner
     if (this.#oldest === null) this.#newest = null
     this.#index?.delete(oldest.id)
-    this.#characters -= oldest.answer.text.length
+    this.#characters -= oldest.text.length
     this.#all.remove(oldest)
   }
 

@@ -6,7 +6,7 @@ import type { Connection } from '../connection/connection.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { Frame, ReceivedFrame } from '../protocol/message.ts'
 import { ackOfKept } from './ack.ts'
-import type { Answer } from './answers.ts'
+import { Answer } from './answers.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import { execute } from './execute.ts'
 import type { Inbox } from './inbox.ts'
@@ -154,9 +154,9 @@ export function answerWith(
   sequence.consume(id)
   if (result instanceof Refusal) {
     const text = dispatcher.nack(connection, at, result)
-    session.answers.add(id, { channel: at.channel ?? '', text, bare: text, replies: false }, now)
+    session.answers.add(new Answer(at.channel ?? '', id, text, false), now)
   } else {
-    if (!result.kept) session.answers.add(id, result.ack!, now)
+    if (!result.kept) session.answers.add(result.ack!, now)
     tellAnswer(dispatcher, connection, result.ack!)
   }
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { AllAnswers, Answers } from '../../lib/inbound/answers.ts'
+import { AllAnswers, Answer, Answers } from '../../lib/inbound/answers.ts'
 
 const MAX_CHARACTERS = 3_000
 /** As limits.answerCharacters counts. */
@@ -14,7 +14,7 @@ interface Known {
   readonly at: number
 }
 
-const answer = (text: string) => ({ channel: 'a', text, bare: text, replies: false })
+const answer = (id: number, text: string) => new Answer('a', id, text, false)
 
 t.test(
   'of all answers the latest are kept, within the bounds of all of them, whoever asks for whatever in between',
@@ -44,7 +44,7 @@ t.test(
             if (answers.get(n)?.text !== known?.text) return false
           } else {
             const text = `${next} ${'x'.repeat(n)}`
-            answers.add(next, answer(text), now)
+            answers.add(answer(next, text), now)
             sessions[session]!.next++
             model.push({ session, id: next, text, at: now })
             while (sum() > MAX_CHARACTERS || now - model[0]!.at > AGE_MS) model.shift()
@@ -60,10 +60,10 @@ t.test(
 
 t.test('of one session ten thousand are kept, and what is asked for once is found as long as it is', async t => {
   const answers = new Answers(new AllAnswers(0))
-  for (let id = 1; id <= 10_000; id++) answers.add(id, answer(String(id)), 0)
+  for (let id = 1; id <= 10_000; id++) answers.add(answer(id, String(id)), 0)
   t.equal(answers.get(1)?.text, '1')
   for (let id = 10_001; id <= 30_000; id++) {
-    answers.add(id, answer(String(id)), 0)
+    answers.add(answer(id, String(id)), 0)
     if (id % 7_001 === 0) t.equal(answers.get(id - 9_999)?.text, String(id - 9_999))
   }
   t.equal(answers.get(20_000), undefined)

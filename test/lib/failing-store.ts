@@ -7,7 +7,7 @@ import { Feed } from '../../lib/channel/feed.ts'
 import type { ChannelRules } from '../../lib/channel/rules.ts'
 import { Turn } from '../../lib/connection/turn.ts'
 import { WebSocketTransport } from '../../lib/connection/websocket.ts'
-import { AllAnswers, Answers } from '../../lib/inbound/answers.ts'
+import { AllAnswers, Answer, Answers } from '../../lib/inbound/answers.ts'
 import type { Logger } from '../../lib/log.ts'
 import { DEFAULT_LIMITS, DEFAULT_TIMES } from '../../lib/options.ts'
 import { command, defineChannel, Type } from '../../lib/protocol/index.ts'
@@ -177,11 +177,11 @@ t.test('what has ended is told so at once, and what pauses goes on', async t => 
 t.test('an answer is kept for five minutes, and no more of them than may be', async t => {
   const all = new AllAnswers(0)
   const answers = new Answers(all)
-  const answer = (text: string) => ({ channel: 'x', text, bare: text, replies: false })
-  answers.add(1, answer('a'), 0)
-  answers.add(2, answer('b'), 300_001)
+  const answer = (id: number, text: string) => new Answer('x', id, text, false)
+  answers.add(answer(1, 'a'), 0)
+  answers.add(answer(2, 'b'), 300_001)
   t.strictSame([answers.get(1), answers.get(2)?.text], [undefined, 'b'])
-  answers.add(3, answer('x'.repeat(4_194_305)), 300_001)
+  answers.add(answer(3, 'x'.repeat(4_194_305)), 300_001)
   t.strictSame([answers.get(2), answers.get(3)], [undefined, undefined], 'and within a bound of characters')
   t.equal(all.characters, 0)
 })
@@ -191,17 +191,17 @@ t.test(
   async t => {
     const all = new AllAnswers(10_000)
     const [ann, bob] = [new Answers(all), new Answers(all)]
-    const answer = (length: number) => ({ channel: 'x', text: 'x'.repeat(length), bare: '', replies: true })
-    ann.add(1, answer(4_800), 0)
-    bob.add(1, answer(4_800), 1)
+    const answer = (id: number, length: number) => new Answer('x', id, 'x'.repeat(length), true)
+    ann.add(answer(1, 4_800), 0)
+    bob.add(answer(1, 4_800), 1)
     t.ok(ann.get(1) !== undefined && bob.get(1) !== undefined)
-    bob.add(2, answer(10), 2)
+    bob.add(answer(2, 10), 2)
     t.strictSame([ann.get(1), bob.get(1)?.text.length], [undefined, 4_800], 'the oldest goes, whosesoever it is')
     bob.clear()
     t.equal(all.characters, 0)
-    ann.add(2, answer(100), 3)
-    bob.add(3, answer(100), 300_004)
-    ann.add(3, answer(20_000), 300_004)
+    ann.add(answer(2, 100), 3)
+    bob.add(answer(3, 100), 300_004)
+    ann.add(answer(3, 20_000), 300_004)
     t.strictSame(
       [ann.get(3), bob.get(3), all.characters],
       [undefined, undefined, 0],
