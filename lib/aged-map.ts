@@ -1,14 +1,13 @@
 /** An entry, between the one that was set before it and the one after it. */
 class Entry<K, V> {
   readonly key: K
-  readonly value: V
-  older: Entry<K, V> | null
+  value: V
+  older: Entry<K, V> | null = null
   newer: Entry<K, V> | null = null
 
-  constructor(key: K, value: V, older: Entry<K, V> | null) {
+  constructor(key: K, value: V) {
     this.key = key
     this.value = value
-    this.older = older
   }
 }
 
@@ -39,24 +38,35 @@ export class AgedMap<K, V> {
 
   /** The newest from now on, also where it was there before. */
   set(key: K, value: V): void {
-    this.delete(key)
-    const entry = new Entry(key, value, this.#newest)
+    let entry = this.#entries.get(key)
+    if (entry === undefined) {
+      entry = new Entry(key, value)
+      this.#entries.set(key, entry)
+    } else {
+      // Not a new one: what the table keeps of the old ones would have to be kept by the next collections.
+      this.#unlink(entry)
+      entry.value = value
+    }
+    entry.older = this.#newest
+    entry.newer = null
     if (this.#newest === null) this.#oldest = entry
     else this.#newest.newer = entry
     this.#newest = entry
-    this.#entries.set(key, entry)
   }
 
   delete(key: K): boolean {
     const entry = this.#entries.get(key)
     if (entry === undefined) return false
     this.#entries.delete(key)
-    const { older, newer } = entry
+    this.#unlink(entry)
+    return true
+  }
+
+  #unlink({ older, newer }: Entry<K, V>): void {
     if (older === null) this.#oldest = newer
     else older.newer = newer
     if (newer === null) this.#newest = older
     else newer.older = older
-    return true
   }
 
   clear(): void {

@@ -2,6 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { AgedMap } from '../../lib/aged-map.ts'
 
+fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
+
 t.test('whatever came and went, the oldest is that which was set first, as a plain map has it', t => {
   const step = fc.oneof(
     { weight: 4, arbitrary: fc.record({ kind: fc.constant('set' as const), key: fc.nat(7) }) },
