@@ -48,14 +48,25 @@ export class Turn {
     const outboxes = this.#outboxes
     this.#outboxes = outboxes.slice(most)
     if (this.#outboxes.length > 0) this.#schedule()
-    for (let i = 0; i < outboxes.length && i < most; i++) outboxes[i]!.flush()
+    let done = 0
+    try {
+      while (done < outboxes.length && done < most) outboxes[done++]!.flush()
+    } finally {
+      const left = outboxes.slice(done, most)
+      if (left.length > 0) this.#outboxes = [...left, ...this.#outboxes]
+    }
   }
 
   /** Puts what was published so far into the outboxes, so that what is sent next comes after it. */
   distribute(): void {
     const batches = this.#batches
     this.#batches = []
-    for (const batch of batches) batch.distribute()
+    let done = 0
+    try {
+      while (done < batches.length) batches[done++]!.distribute()
+    } finally {
+      if (done < batches.length) this.#batches = [...batches.slice(done), ...this.#batches]
+    }
   }
 
   #schedule(): void {
@@ -65,10 +76,14 @@ export class Turn {
       // What is put into outboxes here is written here, and needs no other turn.
       try {
         this.distribute()
-      } finally {
         this.#scheduled = false
+        this.#write(SLICE)
+      } catch (error) {
+        // Whoever threw is not the only one who waits.
+        this.#scheduled = false
+        this.#schedule()
+        throw error
       }
-      this.#write(SLICE)
       if (this.#batches.length > 0) this.#schedule()
     })
   }

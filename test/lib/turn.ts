@@ -80,7 +80,7 @@ t.test(
   }
 )
 
-t.test('a batch that throws keeps no later turn from coming', async t => {
+t.test('whoever throws keeps nothing of the others from leaving', async t => {
   const tasks: Array<() => void> = []
   class Held extends ManualClock {
     override soon(task: () => void): void {
@@ -88,14 +88,22 @@ t.test('a batch that throws keeps no later turn from coming', async t => {
     }
   }
   const turn = new Turn(new Held())
-  let written = 0
-  turn.addBatch({
-    distribute: () => {
-      throw new Error('as asked')
-    }
-  })
+  const written: string[] = []
+  const outbox = (name: string) => ({ flush: () => written.push(name) })
+  const fail = () => {
+    throw new Error('as asked')
+  }
+  turn.addBatch({ distribute: () => turn.addOutbox(outbox('a')) })
+  turn.addBatch({ distribute: fail })
+  turn.addBatch({ distribute: () => turn.addOutbox(outbox('b')) })
   t.throws(tasks.shift()!, { message: 'as asked' })
-  turn.addOutbox({ flush: () => written++ })
+  t.strictSame(written, [])
   tasks.shift()!()
-  t.equal(written, 1)
+  t.strictSame(written, ['a', 'b'])
+  for (const one of [outbox('c'), { flush: fail }, outbox('d')]) turn.addOutbox(one)
+  t.throws(tasks.shift()!, { message: 'as asked' })
+  turn.addOutbox(outbox('e'))
+  tasks.shift()!()
+  t.strictSame(written, ['a', 'b', 'c', 'd', 'e'])
+  t.equal(tasks.length, 0)
 })
