@@ -41,8 +41,9 @@ export class FanOut implements Batch {
   #bytes = 0
   #plain = true
   #listed = false
+  #touched = false
 
-  /** `beforeBatch` is called at the turn's end and may publish once more. */
+  /** `beforeBatch` is called at the end of a turn in which it was touched, and may publish once more. */
   constructor(members: readonly Subscription[], turn: Turn, traffic: Traffic, origin: Origin, beforeBatch: () => void) {
     this.#members = members
     this.#turn = turn
@@ -65,7 +66,7 @@ export class FanOut implements Batch {
     else this.#entries.push(entry)
     if (audience !== undefined) this.#plain = false
     this.#bytes += frame.byteLength
-    this.touch()
+    this.#list()
   }
 
   /** Sends a frame to one member after everything published so far. */
@@ -75,8 +76,13 @@ export class FanOut implements Batch {
     else this.#replies.push({ connection, frame, origin })
   }
 
-  /** Sees to it that the turn's end comes by here. */
+  /** Sees to it that `beforeBatch` is called at the turn's end. */
   touch(): void {
+    this.#touched = true
+    this.#list()
+  }
+
+  #list(): void {
     if (this.#listed) return
     this.#listed = true
     this.#turn.addBatch(this)
@@ -84,7 +90,10 @@ export class FanOut implements Batch {
 
   distribute(): void {
     this.#listed = false
-    this.#beforeBatch()
+    if (this.#touched) {
+      this.#touched = false
+      this.#beforeBatch()
+    }
     this.flush()
   }
 
