@@ -60,10 +60,12 @@ export class Publisher {
   /** Sends what is not kept to the members, of whom there may be none; after what is being committed on that channel. */
   send({ channel, text }: Prepared, audience?: Audience): void {
     const queue = this.#queues.get(channel)
-    if (queue === undefined) this.#channels.publish(channel, encodeText(text), audience)
     // It is for who is there.
-    else if ((this.#channels.get(channel)?.members.length ?? 0) === 0) return
-    else if (!queue.follow(() => this.#channels.publish(channel, encodeText(text), audience), text.length)) {
+    if (queue !== undefined && (this.#channels.get(channel)?.members.length ?? 0) === 0) return
+    // Before it waits: a text may be a part of a much longer one, which it would keep.
+    const frame = encodeText(text)
+    if (queue === undefined) this.#channels.publish(channel, frame, audience)
+    else if (!queue.follow(() => this.#channels.publish(channel, frame, audience), text.length)) {
       this.#publishing.dropped()
     }
   }

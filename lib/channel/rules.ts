@@ -53,7 +53,7 @@ export interface LeaveEvent<D extends AnyChannel = AnyChannel> {
 }
 
 /** What a command's handler works with. */
-export interface CommandContext<D extends AnyChannel = AnyChannel, K extends string = string> {
+export interface CommandContext<D extends AnyChannel = AnyChannel, K extends string = CommandNames<D>> {
   readonly channel: string
   readonly params: ParamsOfChannel<D>
   readonly connection: Connection
@@ -71,7 +71,8 @@ export interface CommandContext<D extends AnyChannel = AnyChannel, K extends str
   publish(event: EventOf<D>, options?: { readonly exceptSender?: boolean }): void
   /**
    * Collects the command's own param as an event of that name, as it was received: it keeps its bytes, so that numbers keep the digits that their sender
-   * wrote, and nothing is encoded anew. What the handler changed in the param meanwhile is not in it.
+   * wrote, and nothing is encoded anew. All of it goes out, also what the event does not declare, and not what the handler
+   * changed in it meanwhile.
    * @throws FST_CHANNELS_PUBLISH_TOO_LATE as `publish`
    */
   relay(cmd: RelayedBy<D, K>, options?: { readonly exceptSender?: boolean }): void

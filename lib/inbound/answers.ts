@@ -91,7 +91,7 @@ export class Answers {
   #oldest: Answer | null = null
   #newest: Answer | null = null
   #characters = 0
-  /** By id. Only who comes back asks: it is made then, and goes when as many have come as it was made of, and nobody asked. */
+  /** By id. Only who comes back asks: it is made then, and goes when more have come since somebody asked than are kept. */
   #index: Map<number, Answer> | null = null
   #addedUnasked = 0
 

@@ -92,6 +92,8 @@ class Context implements CommandContext {
   readonly params: CommandContext['params']
   readonly connection: Connection
   readonly profile: CommandContext['profile']
+  readonly publish: CommandContext['publish']
+  readonly relay: CommandContext['relay']
   readonly #run: Run
 
   constructor(run: Run) {
@@ -100,15 +102,10 @@ class Context implements CommandContext {
     this.channel = channel.name
     this.params = channel.params
     this.connection = connection
-    this.profile = connection.profile
+    const { profile } = connection
+    this.profile = profile
     this.#run = run
-  }
-
-  /** Handlers take it out of the context. */
-  get publish(): CommandContext['publish'] {
-    const run = this.#run
-    const { profile } = this
-    return (event, options) => {
+    const publish: CommandContext['publish'] = (event, options) => {
       const message = event as OutgoingMessage
       if (run.isOver) throw channelsError('FST_CHANNELS_PUBLISH_TOO_LATE', String(message?.cmd), run.frame.cmd)
       run.collected.push({
@@ -116,12 +113,8 @@ class Context implements CommandContext {
         exceptSender: options?.exceptSender === true
       })
     }
-  }
-
-  get relay(): CommandContext['relay'] {
-    const { frame } = this.#run
-    const { publish } = this
-    return (cmd, options) => publish({ cmd, param: receivedParam(frame.text) ?? frame.param }, options)
+    this.publish = publish
+    this.relay = (cmd, options) => publish({ cmd, param: receivedParam(run.frame.text) ?? undefined }, options)
   }
 
   get idempotencyKey(): string | null {

@@ -121,7 +121,7 @@ export function withPlace(text: string, offset: number, tag: string): string {
   return `${text.slice(0, -1)},"offset":${offset},"tag":"${tag}"}`
 }
 
-/** The param of a frame as its sender wrote it; null where there is none, or the key is written with escapes. */
+/** The param of a frame as its sender wrote it; null where there is none. */
 export function receivedParam(text: string): ReceivedValue | null {
   let depth = 0
   let start = -1
@@ -129,7 +129,7 @@ export function receivedParam(text: string): ReceivedValue | null {
     const code = text.charCodeAt(i)
     if (code === QUOTE) {
       const end = endOfString(text, i)
-      const colon = depth === 1 && start < 0 && text.slice(i + 1, end) === 'param' ? text.indexOf(':', end) : -1
+      const colon = depth === 1 && start < 0 && stringAt(text, i, end) === 'param' ? text.indexOf(':', end) : -1
       // A value of the same text is followed by a comma or a brace.
       if (colon > 0 && text.slice(end + 1, colon).trim() === '') start = colon + 1
       i = end
@@ -176,12 +176,13 @@ function countKeys(value: object, depth: number): number {
     for (const item of value) if (typeof item === 'object' && item !== null) count += countKeys(item, depth - 1)
     return count
   }
-  for (const key in value) {
+  const keys = Object.keys(value)
+  for (const key of keys) {
     if (key === '__proto__') return Number.NaN
     const item = (value as Record<string, unknown>)[key]
-    count += typeof item === 'object' && item !== null ? 1 + countKeys(item, depth - 1) : 1
+    if (typeof item === 'object' && item !== null) count += countKeys(item, depth - 1)
   }
-  return count
+  return count + keys.length
 }
 
 function countColons(text: string): number {
@@ -248,9 +249,14 @@ function endOfString(text: string, from: number): number {
   }
 }
 
-function checkKey(text: string, from: number, end: number, seen: Set<string>): void {
+/** The string whose quotes are there. */
+function stringAt(text: string, from: number, end: number): string {
   const raw = text.slice(from + 1, end)
-  const key = raw.includes('\\') ? (JSON.parse(text.slice(from, end + 1)) as string) : raw
+  return raw.includes('\\') ? JSON.parse(text.slice(from, end + 1)) : raw
+}
+
+function checkKey(text: string, from: number, end: number, seen: Set<string>): void {
+  const key = stringAt(text, from, end)
   if (key === '__proto__') throw new FrameError('the key __proto__ is not allowed')
   if (seen.has(key)) throw new FrameError(`the key ${JSON.stringify(key.slice(0, 32))} is repeated`)
   seen.add(key)

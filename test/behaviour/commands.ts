@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Test } from 'tap'
 import t from 'tap'
 import { MemoryStore } from '../../lib/broker/memory.ts'
@@ -199,7 +201,7 @@ each('a retryable nack does not consume the id, and later ids of its channel wai
 each('what a handler relays keeps the bytes that came, whatever became of it meanwhile', async (t, at) => {
   const relay = (param: { n: number }, { relay }: { relay: (cmd: string, options?: object) => void }) => {
     param.n++
-    relay('event', { exceptSender: false })
+    relay('event')
     return { run: 1 }
   }
   const ask = (_param: unknown, { relay }: { relay: (cmd: string) => void }) => {
@@ -223,13 +225,82 @@ each('what a handler relays keeps the bytes that came, whatever became of it mea
     events.map(({ from, param }) => [from, param]),
     [
       ['ann', { n: 100, fill: 'ü' }],
-      ['ann', { n: 8 }]
+      ['ann', { n: 7 }]
     ],
-    'what is written in another way is encoded anew'
+    'what the handler made of it is its own'
   )
   const log = rooms.store.read('room-1', { before: null }, { entries: 10, bytes: 10_000 }, rooms.clock)
   const [first] = log.kind === 'page' ? log.entries : []
   t.ok(first!.text.includes(`"param":${param},"from":"ann"`), first!.text)
+})
+
+each('what is relayed goes where the handler says, and is held against the contract', async (t, at) => {
+  const late: Array<() => void> = []
+  type Relay = (cmd: string, options?: { exceptSender: boolean }) => void
+  const say = ({ fill }: { fill?: string }, { relay }: { relay: Relay }) => {
+    relay(fill === 'blink' ? 'blink' : 'event', { exceptSender: true })
+    late.push(() => relay('event'))
+    return { run: 1 }
+  }
+  const ask = (_param: unknown, { relay }: { relay: Relay }) => {
+    relay('event')
+    return 1
+  }
+  const { rooms } = roomsAt(at, { rules: { log: false, commands: { say, ask } } as never })
+  const ann = await rooms.dial('room-1', { user: 'ann' })
+  const bob = await rooms.dial('room-1', { user: 'bob' })
+  ann.send({ channel: 'room-1', cmd: 'say', id: 1, param: { n: 1 } })
+  ann.send({ channel: 'room-1', cmd: 'say', id: 2, param: { n: 2, fill: 'blink' } })
+  bob.send({ channel: 'room-1', cmd: 'ask', param: { n: 3 } })
+  bob.send({ channel: 'room-1', cmd: 'ask', id: 1, param: { n: 'four' } })
+  bob.send({ channel: 'room-1', cmd: 'ask', id: 2 })
+  await rooms.pass(500)
+  t.strictSame(
+    [told(ann, 1, 2), told(bob, 1, 2)],
+    [
+      [['ack'], ['ack']],
+      [['invalid-param'], ['invalid-param']]
+    ]
+  )
+  const heard = (link: Link) => link.frames.flatMap(({ cmd, from, param }) => (from ? [[cmd, from, param]] : []))
+  t.strictSame(heard(ann), [['event', 'bob', { n: 3 }]])
+  t.strictSame(heard(bob), [
+    ['event', 'ann', { n: 1 }],
+    ['blink', 'ann', { n: 2, fill: 'blink' }],
+    ['event', 'bob', { n: 3 }]
+  ])
+  t.throws(late[0]!, { code: 'FST_CHANNELS_PUBLISH_TOO_LATE' })
+})
+
+t.test('what is relayed and waits for the store keeps nothing but itself', async t => {
+  const { rooms } = roomsAt('far', {
+    rules: {
+      commands: {
+        say: (_param: unknown, { relay }: { relay: (cmd: string) => void }) => {
+          relay('blink')
+          return { run: 1 }
+        },
+        ask: () => 1
+      }
+    } as never
+  })
+  const link = await rooms.dial('room-1', { user: 'ann' })
+  await rooms.pass(500)
+  void rooms.sockets.broadcast('room-1', { cmd: 'event', param: { n: 0 } })
+  setFlagsFromString('--expose-gc')
+  const collect: () => void = runInNewContext('gc')
+  collect()
+  const before = process.memoryUsage().heapUsed
+  for (let n = 1; n <= 300; n++) {
+    const via = `${n}${'x'.repeat(60_000)}`
+    link.send(`{"channel":"room-1","cmd":"say","id":${n},"via":"${via}","param":{"n":${n},"fill":"not copied"}}`)
+  }
+  collect()
+  const kept = process.memoryUsage().heapUsed - before
+  t.equal(link.all('blink').length, 0, 'they wait')
+  t.ok(kept < 6_000_000, `${kept} bytes for 300 short messages, which came in frames of 60,000`)
+  await rooms.pass(500)
+  t.equal(link.all('blink').length, 300)
 })
 
 each('what a handler publishes after it has ended is thrown back at it, and nothing is sent of it', async (t, at) => {

@@ -2,6 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { AllAnswers, Answer, Answers } from '../../lib/inbound/answers.ts'
 
+fc.configureGlobal({ seed: Number(process.env.SEED ?? 1) })
+
 const MAX_CHARACTERS = 3_000
 /** As limits.answerCharacters counts. */
 const OVERHEAD = 200

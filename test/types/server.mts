@@ -131,6 +131,8 @@ export async function program(): Promise<void> {
 }
 
 export function handler(context: CommandContext<typeof document>): string {
+  // @ts-expect-error: not every command of the channel has what this event has
+  context.relay('edited')
   // @ts-expect-error: no such parameter
   void context.params.room
   return context.params.page
