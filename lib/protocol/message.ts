@@ -70,8 +70,7 @@ export interface DecodeOptions {
 export function decodeFrame(text: string, options: DecodeOptions): ReceivedFrame {
   const value = parse(text)
   try {
-    // The slow look says what is wrong.
-    if (countKeys(value, options.maxDepth) !== countColons(text)) scan(text, options.maxDepth)
+    if (countKeys(value, options.maxDepth) !== countColons(text)) refuse(text, options.maxDepth)
     return frameOf(text, value, options.strict)
   } catch (error) {
     if (error instanceof FrameError && isCount(value.id)) error.id = value.id
@@ -205,13 +204,13 @@ const CLOSE_BRACKET = 0x5d
 const COMMA = 0x2c
 
 /**
- * One pass over text that JSON.parse accepted. JSON.parse alone would let the last of two equal keys win in silence, where
- * another reader might take the first; and it takes any depth, at which JSON.stringify later throws.
+ * Says what is wrong with an object's text that JSON.parse accepted, where something is. JSON.parse alone would let the last of two equal keys win in silence,
+ * where another reader might take the first; and it takes any depth, at which JSON.stringify later throws.
  */
-function scan(text: string, maxDepth: number): void {
+function refuse(text: string, maxDepth: number): never {
   const keys: Array<Set<string> | null> = []
   let expectsKey = false
-  for (let i = 0; i < text.length; i++) {
+  for (let i = 0; ; i++) {
     switch (text.charCodeAt(i)) {
       case QUOTE: {
         const end = endOfString(text, i)
@@ -229,6 +228,7 @@ function scan(text: string, maxDepth: number): void {
       case CLOSE_BRACE:
       case CLOSE_BRACKET:
         keys.pop()
+        if (keys.length === 0) throw new FrameError('the frame has keys that cannot be told apart')
         expectsKey = false
         break
       case COMMA:
