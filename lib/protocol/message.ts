@@ -70,7 +70,7 @@ export interface DecodeOptions {
 export function decodeFrame(text: string, options: DecodeOptions): ReceivedFrame {
   const value = parse(text)
   try {
-    if (countKeys(value, options.maxDepth) !== countColons(text)) refuse(text, options.maxDepth)
+    if (countKeys(value, options.maxDepth) !== countColons(text)) throw flawOf(text, options.maxDepth)
     return frameOf(text, value, options.strict)
   } catch (error) {
     if (error instanceof FrameError && isCount(value.id)) error.id = value.id
@@ -204,17 +204,18 @@ const CLOSE_BRACKET = 0x5d
 const COMMA = 0x2c
 
 /**
- * Says what is wrong with an object's text that JSON.parse accepted, where something is. JSON.parse alone would let the last of two equal keys win in silence,
+ * What is wrong with an object's text that JSON.parse accepted, where something is. JSON.parse alone would let the last of two equal keys win in silence,
  * where another reader might take the first; and it takes any depth, at which JSON.stringify later throws.
  */
-function refuse(text: string, maxDepth: number): never {
+function flawOf(text: string, maxDepth: number): FrameError {
   const keys: Array<Set<string> | null> = []
   let expectsKey = false
-  for (let i = 0; ; i++) {
+  let flaw: FrameError | null = null
+  for (let i = 0; flaw === null; i++) {
     switch (text.charCodeAt(i)) {
       case QUOTE: {
         const end = endOfString(text, i)
-        if (expectsKey) checkKey(text, i, end, keys[keys.length - 1]!)
+        if (expectsKey) flaw = flawOfKey(text, i, end, keys[keys.length - 1]!)
         expectsKey = false
         i = end
         break
@@ -223,12 +224,12 @@ function refuse(text: string, maxDepth: number): never {
       case OPEN_BRACKET:
         expectsKey = text.charCodeAt(i) === OPEN_BRACE
         keys.push(expectsKey ? new Set() : null)
-        if (keys.length > maxDepth) throw new FrameError(`the frame nests deeper than ${maxDepth}`)
+        if (keys.length > maxDepth) flaw = new FrameError(`the frame nests deeper than ${maxDepth}`)
         break
       case CLOSE_BRACE:
       case CLOSE_BRACKET:
         keys.pop()
-        if (keys.length === 0) throw new FrameError('the frame has keys that cannot be told apart')
+        if (keys.length === 0) flaw = new FrameError('the frame has keys that cannot be told apart')
         expectsKey = false
         break
       case COMMA:
@@ -236,6 +237,7 @@ function refuse(text: string, maxDepth: number): never {
         break
     }
   }
+  return flaw
 }
 
 /** The index of the quote that ends the string which begins at `from`. */
@@ -255,9 +257,10 @@ function stringAt(text: string, from: number, end: number): string {
   return raw.includes('\\') ? JSON.parse(text.slice(from, end + 1)) : raw
 }
 
-function checkKey(text: string, from: number, end: number, seen: Set<string>): void {
+function flawOfKey(text: string, from: number, end: number, seen: Set<string>): FrameError | null {
   const key = stringAt(text, from, end)
-  if (key === '__proto__') throw new FrameError('the key __proto__ is not allowed')
-  if (seen.has(key)) throw new FrameError(`the key ${JSON.stringify(key.slice(0, 32))} is repeated`)
+  if (key === '__proto__') return new FrameError('the key __proto__ is not allowed')
+  if (seen.has(key)) return new FrameError(`the key ${JSON.stringify(key.slice(0, 32))} is repeated`)
   seen.add(key)
+  return null
 }

@@ -2,9 +2,6 @@
 export function forgetFirst(map: Map<string, unknown>, most: number): void {
   if (map.size <= most) return
   // A few at once: to find the first, what was deleted before it is walked over.
-  let excess = map.size - most + Math.floor(most / 16)
-  for (const key of map.keys()) {
-    if (excess-- === 0) return
-    map.delete(key)
-  }
+  const excess = map.size - most + Math.floor(most / 16)
+  for (const key of [...map.keys()].slice(0, excess)) map.delete(key)
 }
