@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Writable } from 'node:stream'
 import { build } from 'esbuild'
 import t, { type Test } from 'tap'
 import type { Broker, CommandRecord, Commit, Committed, Entry, Publication } from '../../lib/broker/broker.ts'
@@ -273,11 +274,17 @@ t.test('what is said of the owner is of this machine, this process and its time'
   t.equal(isSaid({}), true)
   for (const changes of [{ started: '1' }, { boot: 'another' }, { namespace: 'pid:[1]' }, { pid: 2 ** 30 }])
     t.equal(isSaid(changes), false, JSON.stringify(changes))
-  // A parent that does not ask after it, as `exec` leaves one.
-  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  // A parent that does not ask after it, as `exec` leaves one; before that the shell might.
+  const script = 'head -c 1 <&3 > /dev/null & echo $!; exec sleep 60'
+  const parent = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore', 'pipe'] })
   t.teardown(() => parent.kill('SIGKILL'))
-  const [pid] = await once(parent.stdout, 'data')
-  while (!/\) Z /.test(readFileSync(`/proc/${Number(pid)}/stat`, 'utf8'))) await new Promise(setImmediate)
+  const [pid] = await once(parent.stdout!, 'data')
+  const becomes = async (file: string, what: RegExp) => {
+    while (!what.test(readFileSync(file, 'utf8'))) await new Promise(setImmediate)
+  }
+  await becomes(`/proc/${parent.pid}/comm`, /^sleep$/m)
+  ;(parent.stdio[3] as Writable).end()
+  await becomes(`/proc/${Number(pid)}/stat`, /\) Z /)
   t.throws(() => ownerOf(Number(pid)), { message: /has ended/ })
   isSaid({})
   disown(path)
