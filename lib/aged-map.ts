@@ -48,7 +48,6 @@ export class AgedMap<K, V> {
       entry.value = value
     }
     entry.older = this.#newest
-    entry.newer = null
     if (this.#newest === null) this.#oldest = entry
     else this.#newest.newer = entry
     this.#newest = entry
@@ -62,11 +61,14 @@ export class AgedMap<K, V> {
     return true
   }
 
-  #unlink({ older, newer }: Entry<K, V>): void {
+  #unlink(entry: Entry<K, V>): void {
+    const { older, newer } = entry
     if (older === null) this.#oldest = newer
     else older.newer = newer
     if (newer === null) this.#newest = older
     else newer.older = older
+    // Whoever still holds it must not hold all that came after it.
+    entry.older = entry.newer = null
   }
 
   clear(): void {

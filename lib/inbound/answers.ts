@@ -81,6 +81,8 @@ export class AllAnswers {
     else older.newer = newer
     if (newer === null) this.#newest = older
     else newer.older = older
+    // Whoever still holds it must not hold all that came after it.
+    kept.older = kept.newer = kept.nextOfOwner = null
     this.#characters -= kept.size
   }
 }

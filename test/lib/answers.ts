@@ -72,3 +72,12 @@ t.test('of one session ten thousand are kept, and what is asked for once is foun
   t.equal(answers.get(20_001)?.text, '20001')
   t.equal(answers.get(30_000)?.text, '30000')
 })
+
+t.test('an answer that is forgotten holds none of those that came after it', async t => {
+  const answers = new Answers(new AllAnswers(MAX_CHARACTERS))
+  const first = answer(1, 'x'.repeat(1_000))
+  answers.add(first, 0)
+  for (let id = 2; id <= 5; id++) answers.add(answer(id, 'x'.repeat(1_000)), 0)
+  t.equal(answers.get(1), undefined)
+  t.strictSame([first.older, first.newer, first.nextOfOwner], [null, null, null])
+})
