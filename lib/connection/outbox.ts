@@ -40,8 +40,8 @@ export class Outbox implements Flushable {
   #bytes = 0
   #overflown = false
   #closed = false
-  /** Channels of which the transport may still hold frames; only looked at while it holds any. */
-  #handed: Set<string> | null = null
+  /** Channels of which the transport may still hold frames, one or more; only looked at while it holds any. */
+  #handed: string | Set<string> | null = null
 
   constructor(parts: OutboxParts, owner: OutboxOwner) {
     this.#parts = parts
@@ -99,7 +99,9 @@ export class Outbox implements Flushable {
 
   /** Whether the transport may still hold frames of that channel. */
   holds(channel: string): boolean {
-    return this.#handed?.has(channel) === true && this.#owner.transport.buffered() > 0
+    const handed = this.#handed
+    const known = typeof handed === 'string' ? handed === channel : handed?.has(channel) === true
+    return known && this.#owner.transport.buffered() > 0
   }
 
   /** Drops what waits and takes no more. */
@@ -118,9 +120,14 @@ export class Outbox implements Flushable {
 
   /** What a transport holds, it holds until it has nothing more. */
   #remember(origin: Origin | null, rest: readonly Waiting[] | null): void {
-    this.#handed ??= new Set()
-    const handed = this.#handed
-    if (origin !== null) handed.add(origin.channel)
-    for (const { origin } of rest ?? []) if (origin !== null) handed.add(origin.channel)
+    if (origin !== null) this.#note(origin.channel)
+    for (const { origin } of rest ?? []) if (origin !== null) this.#note(origin.channel)
+  }
+
+  /** Every connection gets its greeting before its transport starts, so that each notes one channel, and most no other. */
+  #note(channel: string): void {
+    if (this.#handed === null || this.#handed === channel) this.#handed = channel
+    else if (typeof this.#handed === 'string') this.#handed = new Set([this.#handed, channel])
+    else this.#handed.add(channel)
   }
 }
