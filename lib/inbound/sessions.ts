@@ -37,6 +37,8 @@ export class Sessions {
   readonly #byOwner = new Map<string, Set<Session>>()
   /** Sessions without a connection; the one that was left first is the first to be forgotten. */
   readonly #idle = new AgedMap<string, Delayed>()
+  /** Those of each owner, likewise. */
+  readonly #idleOf = new Map<string, AgedMap<string, Session>>()
   readonly #line: DelayLine
   readonly #answers: AllAnswers
   #closed = false
@@ -119,7 +121,8 @@ export class Sessions {
   leave(session: Session, connection: Connection): void {
     if (session.connection !== connection) return
     session.connection = null
-    this.#rest(session)
+    // Unless another node has it.
+    if (this.#byKey.get(session.key) === session) this.#rest(session)
   }
 
   /** Another node has the session from this dial on. */
@@ -140,6 +143,7 @@ export class Sessions {
     this.#closed = true
     this.#line.clear()
     this.#idle.clear()
+    this.#idleOf.clear()
   }
 
   #rest(session: Session): void {
@@ -149,11 +153,17 @@ export class Sessions {
       session.key,
       this.#line.add(() => this.#forget(session))
     )
+    const idle = this.#idleOf.get(session.owner) ?? new AgedMap()
+    idle.set(session.key, session)
+    this.#idleOf.set(session.owner, idle)
   }
 
-  #wake({ key }: Session): void {
+  #wake({ key, owner }: Session): void {
     this.#idle.get(key)?.cancel()
     this.#idle.delete(key)
+    const idle = this.#idleOf.get(owner)
+    idle?.delete(key)
+    if (idle?.size === 0) this.#idleOf.delete(owner)
   }
 
   #add(session: Session): void {
@@ -163,7 +173,7 @@ export class Sessions {
     const { sessions, sessionsPerUser, sessionsPerAddress } = this.#limits
     const limit = session.owner.startsWith('u:') ? sessionsPerUser : sessionsPerAddress
     // Only those without a connection: connections have bounds of their own.
-    const oldest = limit === 0 || owned.size <= limit ? undefined : [...owned].find(({ key }) => this.#idle.has(key))
+    const oldest = limit === 0 || owned.size <= limit ? undefined : this.#idleOf.get(session.owner)?.oldest?.value
     if (oldest !== undefined) this.#forget(oldest)
     if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.oldest?.value.run()
   }
