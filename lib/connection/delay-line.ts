@@ -1,3 +1,4 @@
+import { Linked } from '../linked.ts'
 import type { Clock, Timer } from '../protocol/clock.ts'
 
 /** Something that will be done, unless it is taken back. */
@@ -8,37 +9,24 @@ export interface Delayed {
   cancel(): void
 }
 
-/** One of a ring, as long as it is to be done. */
-class Entry implements Delayed {
+class Entry extends Linked implements Delayed {
   readonly due: number
   readonly task: () => void
-  previous: Entry = this
-  next: Entry = this
 
   constructor(due: number, task: () => void) {
+    super()
     this.due = due
     this.task = task
   }
 
-  /** Puts another one before this. */
-  precede(other: Entry): void {
-    other.previous = this.previous
-    other.next = this
-    this.previous.next = other
-    this.previous = other
-  }
-
   run(): void {
-    if (this.next === this) return
-    this.cancel()
+    if (this.alone) return
+    this.leave()
     this.task()
   }
 
   cancel(): void {
-    this.previous.next = this.next
-    this.next.previous = this.previous
-    this.previous = this
-    this.next = this
+    this.leave()
   }
 }
 
@@ -58,6 +46,11 @@ export class DelayLine {
     this.delayMs = delayMs
   }
 
+  /** The first that is due; null where nothing is left to do. */
+  get oldest(): Delayed | null {
+    return this.#ends.alone ? null : this.#ends.next
+  }
+
   add(task: () => void): Delayed {
     const entry = new Entry(this.#clock.monotonic() + this.delayMs, task)
     this.#ends.precede(entry)
@@ -68,7 +61,7 @@ export class DelayLine {
   /** Does at once all that is left. */
   runAll(): void {
     for (const entry of this.#until(Number.MAX_VALUE)) entry.run()
-    if (this.#ends.next === this.#ends) this.#stop()
+    if (this.#ends.alone) this.#stop()
   }
 
   /** Takes everything back. */
@@ -94,9 +87,8 @@ export class DelayLine {
       const now = this.#clock.monotonic()
       const due = this.#until(now)
       for (const entry of due) entry.cancel()
-      const { next } = this.#ends
       this.#timer = null
-      if (next !== this.#ends) this.#arm(next.due - now)
+      if (!this.#ends.alone) this.#arm(this.#ends.next.due - now)
       for (const { task } of due) task()
     })
   }

@@ -1,9 +1,15 @@
 import { AgedMap } from '../aged-map.ts'
+import { Linked } from '../linked.ts'
 
 /** Taken before a check: what is revoked from then on makes the check's answer worth nothing. */
-export interface Ticket {
+export class Ticket extends Linked {
   /** How many revocations there had been. */
   since: number
+
+  constructor(since: number) {
+    super()
+    this.since = since
+  }
 }
 
 /**
@@ -11,7 +17,8 @@ export interface Ticket {
  * that is older, and tickets are held by handshakes alone, which have a time limit.
  */
 export class Revocations {
-  readonly #tickets = new AgedMap<Ticket, null>()
+  /** Stands between the latest ticket and the oldest. */
+  readonly #ends = new Ticket(Number.POSITIVE_INFINITY)
   /** When each was revoked last. */
   readonly #at = new AgedMap<string, number>()
   #count = 0
@@ -21,28 +28,29 @@ export class Revocations {
   }
 
   take(): Ticket {
-    const ticket = { since: this.#count }
-    this.#tickets.set(ticket, null)
+    const ticket = new Ticket(this.#count)
+    this.#ends.precede(ticket)
     return ticket
   }
 
   /** The check begins anew. */
   renew(ticket: Ticket): void {
-    if (!this.#tickets.delete(ticket)) return
+    if (ticket.alone) return
+    ticket.leave()
     ticket.since = this.#count
-    this.#tickets.set(ticket, null)
+    this.#ends.precede(ticket)
     this.#forget()
   }
 
   giveBack(ticket: Ticket): void {
-    this.#tickets.delete(ticket)
+    ticket.leave()
     this.#forget()
   }
 
   /** Of everything, where the channel is null. */
   add(userId: string, channel: string | null): void {
     this.#count++
-    if (this.#tickets.size === 0) return
+    if (this.#ends.alone) return
     this.#at.set(keyOf(userId, channel), this.#count)
   }
 
@@ -52,7 +60,7 @@ export class Revocations {
   }
 
   #forget(): void {
-    const since = this.#tickets.oldest?.key.since ?? this.#count
+    const { since } = this.#ends.next
     for (let first = this.#at.oldest; first !== null && first.value <= since; first = this.#at.oldest) {
       this.#at.delete(first.key)
     }

@@ -1,5 +1,6 @@
 import type { Progress } from '../broker/broker.ts'
 import type { Connection } from '../connection/connection.ts'
+import type { Delayed } from '../connection/delay-line.ts'
 import type { AllAnswers } from './answers.ts'
 import { Answers } from './answers.ts'
 import { Sequence } from './sequence.ts'
@@ -25,6 +26,8 @@ export class Session {
   /** The latest dial that this node has asked the store for: the answer may have been lost. */
   asked: number
   connection: Connection | null = null
+  /** What forgets it, while it has no connection. */
+  rest: Delayed | null = null
   /** Null before the first command with an id. */
   #sequence: Sequence | null
   #answers: Answers | null = null

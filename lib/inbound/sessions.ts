@@ -4,7 +4,6 @@ import { chain } from '../awaitable.ts'
 import type { Broker, SessionRecord } from '../broker/broker.ts'
 import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
-import type { Delayed } from '../connection/delay-line.ts'
 import { DelayLine } from '../connection/delay-line.ts'
 import type { Resume } from '../connection/resume.ts'
 import type { Clock } from '../protocol/clock.ts'
@@ -36,10 +35,9 @@ export class Sessions {
   readonly #byKey = new Map<string, Session>()
   readonly #byOwner = new Map<string, Set<Session>>()
   /** Sessions without a connection; the one that was left first is the first to be forgotten. */
-  readonly #idle = new AgedMap<string, Delayed>()
+  readonly #idle: DelayLine
   /** Those of each owner, likewise. */
   readonly #idleOf = new Map<string, AgedMap<string, Session>>()
-  readonly #line: DelayLine
   readonly #answers: AllAnswers
   #closed = false
 
@@ -47,7 +45,7 @@ export class Sessions {
     this.#clock = clock
     this.#broker = broker
     this.#limits = limits
-    this.#line = new DelayLine(clock, idleMs)
+    this.#idle = new DelayLine(clock, idleMs)
     this.#answers = new AllAnswers(limits.answerCharacters)
   }
 
@@ -141,7 +139,6 @@ export class Sessions {
 
   close(): void {
     this.#closed = true
-    this.#line.clear()
     this.#idle.clear()
     this.#idleOf.clear()
   }
@@ -149,21 +146,19 @@ export class Sessions {
   #rest(session: Session): void {
     this.#wake(session)
     if (this.#closed) return
-    this.#idle.set(
-      session.key,
-      this.#line.add(() => this.#forget(session))
-    )
+    session.rest = this.#idle.add(() => this.#forget(session))
     const idle = this.#idleOf.get(session.owner) ?? new AgedMap()
     idle.set(session.key, session)
     this.#idleOf.set(session.owner, idle)
   }
 
-  #wake({ key, owner }: Session): void {
-    this.#idle.get(key)?.cancel()
-    this.#idle.delete(key)
-    const idle = this.#idleOf.get(owner)
-    idle?.delete(key)
-    if (idle?.size === 0) this.#idleOf.delete(owner)
+  #wake(session: Session): void {
+    if (session.rest === null) return
+    session.rest.cancel()
+    session.rest = null
+    const idle = this.#idleOf.get(session.owner)
+    idle?.delete(session.key)
+    if (idle?.size === 0) this.#idleOf.delete(session.owner)
   }
 
   #add(session: Session): void {
@@ -175,7 +170,7 @@ export class Sessions {
     // Only those without a connection: connections have bounds of their own.
     const oldest = limit === 0 || owned.size <= limit ? undefined : this.#idleOf.get(session.owner)?.oldest?.value
     if (oldest !== undefined) this.#forget(oldest)
-    if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.oldest?.value.run()
+    if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.oldest?.run()
   }
 
   #forget(session: Session): void {

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Connection, ConnectionKind } from '../connection/connection.ts'
 import type { Deflater } from '../connection/deflate.ts'
+import type { Delayed } from '../connection/delay-line.ts'
 import { Expiry } from '../connection/expiry.ts'
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import type { Resume } from '../connection/resume.ts'
@@ -74,6 +75,7 @@ export class Handshake implements Rendezvous, Pending {
   /** Rejects with the answer where the handshake must end before the action has; resolves where the client is gone. */
   readonly ended: Promise<void>
   readonly ticket: Ticket
+  deadline: Delayed | null = null
   identity: Identity = { profile: null, expiresAt: null }
   logger: Logger
   readonly #host: HandshakeHost

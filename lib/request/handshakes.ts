@@ -9,6 +9,8 @@ import type { Refusals } from '../stats.ts'
 /** A handshake that can still be refused. */
 export interface Pending {
   readonly ip: string
+  /** What refuses it when its time is over; null before and after. */
+  deadline: Delayed | null
   refuse(error: ChannelsError): void
 }
 
@@ -16,19 +18,19 @@ export interface Pending {
 export class Handshakes {
   readonly #limits: Limits
   readonly #refusals: Refusals
-  readonly #pending = new Map<Pending, Delayed>()
   readonly #byAddress = new Map<string, number>()
-  readonly #timeouts: DelayLine
+  readonly #deadlines: DelayLine
+  #pending = 0
   #closing = false
 
   constructor(clock: Clock, timeoutMs: number, limits: Limits, refusals: Refusals) {
-    this.#timeouts = new DelayLine(clock, timeoutMs)
+    this.#deadlines = new DelayLine(clock, timeoutMs)
     this.#limits = limits
     this.#refusals = refusals
   }
 
   get size(): number {
-    return this.#pending.size
+    return this.#pending
   }
 
   /** @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
@@ -36,20 +38,20 @@ export class Handshakes {
     if (this.#closing) throw this.refusal('FST_CHANNELS_CLOSING', 1)
     const { pendingHandshakes, pendingHandshakesPerAddress } = this.#limits
     const ofAddress = this.#byAddress.get(handshake.ip) ?? 0
-    const full = pendingHandshakes !== 0 && this.#pending.size >= pendingHandshakes
+    const full = pendingHandshakes !== 0 && this.#pending >= pendingHandshakes
     if (full || (pendingHandshakesPerAddress !== 0 && ofAddress >= pendingHandshakesPerAddress)) {
       throw this.refusal('FST_CHANNELS_TOO_MANY_HANDSHAKES', 1)
     }
-    const giveUp = (): void => handshake.refuse(this.refusal('FST_CHANNELS_HANDSHAKE_TIMEOUT', 1))
-    this.#pending.set(handshake, this.#timeouts.add(giveUp))
+    handshake.deadline = this.#deadlines.add(() => handshake.refuse(this.#lateRefusal()))
     this.#byAddress.set(handshake.ip, ofAddress + 1)
+    this.#pending++
   }
 
   remove(handshake: Pending): void {
-    const timeout = this.#pending.get(handshake)
-    if (timeout === undefined) return
-    timeout.cancel()
-    this.#pending.delete(handshake)
+    if (handshake.deadline === null) return
+    handshake.deadline.cancel()
+    handshake.deadline = null
+    this.#pending--
     const left = this.#byAddress.get(handshake.ip)! - 1
     if (left === 0) this.#byAddress.delete(handshake.ip)
     else this.#byAddress.set(handshake.ip, left)
@@ -58,8 +60,11 @@ export class Handshakes {
   /** Refuses all that are pending, and all that come. */
   close(): void {
     this.#closing = true
-    for (const handshake of [...this.#pending.keys()]) handshake.refuse(this.refusal('FST_CHANNELS_CLOSING', 1))
-    this.#timeouts.clear()
+    this.#deadlines.runAll()
+  }
+
+  #lateRefusal(): ChannelsError {
+    return this.refusal(this.#closing ? 'FST_CHANNELS_CLOSING' : 'FST_CHANNELS_HANDSHAKE_TIMEOUT', 1)
   }
 
   /** A counted refusal, with the seconds after which a new try makes sense. */
