@@ -1,3 +1,4 @@
+import type { Awaitable } from './awaitable.ts'
 import type { Channels } from './channel/registry.ts'
 import type { AccessRequest } from './channel/rules.ts'
 import type { Connections } from './connection/registry.ts'
@@ -74,9 +75,9 @@ export class Admission {
   /**
    * Asks the channel's rule. Where there is none the action has decided, and it cannot be asked again. `asked` is how
    * often it was asked before.
-   * @throws FST_CHANNELS_FORBIDDEN, and what the rule throws
+   * @throws or rejects with FST_CHANNELS_FORBIDDEN, and what the rule throws
    */
-  async assertAccess(rendezvous: Rendezvous, channel: string, asked = 0): Promise<void> {
+  assertAccess(rendezvous: Rendezvous, channel: string, asked = 0): Awaitable<void> {
     const { channels, revocations } = this.#parts
     const { ticket } = rendezvous
     const resolved = channels.resolve(channel)
@@ -87,8 +88,8 @@ export class Admission {
       return
     }
     if (ticket !== null) revocations.renew(ticket)
-    const allowed = await access(new RouteAccess(rendezvous, channel, resolved.params))
-    if (allowed !== true) throw forbidden()
+    const allowed = access(new RouteAccess(rendezvous, channel, resolved.params))
+    return allowed === true ? undefined : assertAllowed(allowed)
   }
 
   /** Whether a revocation came since access was asked for. */
@@ -100,13 +101,17 @@ export class Admission {
     return ticket !== null && profile !== null && this.#parts.revocations.has(ticket, profile.id, channel)
   }
 
-  /** @throws FST_CHANNELS_STORE_FAILED */
-  async openSession({ resume, profile, ip }: Rendezvous): Promise<OpenedSession> {
-    try {
-      return await this.#parts.sessions.open(resume, profile, ip)
-    } catch (error) {
+  /** @throws or rejects with FST_CHANNELS_STORE_FAILED */
+  openSession({ resume, profile, ip }: Rendezvous): Awaitable<OpenedSession> {
+    const fail = (error: unknown): never => {
       this.#parts.observer.failed(error, null)
       throw this.#refusal('FST_CHANNELS_STORE_FAILED', 'the session could not be read')
+    }
+    try {
+      const opening = this.#parts.sessions.open(resume, profile, ip)
+      return opening instanceof Promise ? opening.catch(fail) : opening
+    } catch (error) {
+      return fail(error)
     }
   }
 
@@ -135,4 +140,8 @@ export class Admission {
     this.#parts.refusals.count(code)
     return Object.assign(channelsError(code, ...args), { retryAfter: 5 })
   }
+}
+
+async function assertAllowed(allowed: unknown): Promise<void> {
+  if ((await allowed) !== true) throw forbidden()
 }

@@ -100,10 +100,9 @@ export class Service {
     this.sessions = new Sessions(clock, broker, limits, sessionMs)
     const { channels, connections, publisher, sessions, observer, revocations } = this
     this.#admission = new Admission({ limits, refusals, channels, connections, sessions, observer, revocations })
-    const accessTimeoutMs = times.handshakeTimeoutMs
-    const commands = this.#commands
     this.#dispatcher = new Dispatcher({
-      ...{ clock, limits, refusals, accessTimeoutMs, channels, publisher, sessions, broker, commands, observer }
+      ...{ clock, limits, refusals, channels, publisher, sessions, broker, observer },
+      ...{ commands: this.#commands, accessTimeoutMs: times.handshakeTimeoutMs }
     })
     this.revoker = new Revoker(this)
     this.#heartbeat = new Heartbeat(clock, times.heartbeatMs, connection => this.#abandon(connection, 'silent'))
@@ -143,51 +142,52 @@ export class Service {
     rendezvous.assertPending()
     assertChannelName(request.channel, 'request')
     const admission = this.#admission
-    await admission.assertAccess(rendezvous, request.channel)
-    const opened = await admission.openSession(rendezvous)
+    // What is there at once is not waited for.
+    const asking = admission.assertAccess(rendezvous, request.channel)
+    if (asking !== undefined) await asking
+    const opening = admission.openSession(rendezvous)
+    const opened = opening instanceof Promise ? await opening : opening
     for (let asked = 1; admission.isOvertaken(rendezvous, request.channel); asked++) {
       await admission.assertAccess(rendezvous, request.channel, asked)
     }
     admission.assertCapacity(rendezvous, request.channel)
-    // Hooks may run in this turn, and revoke what was just allowed.
-    const ticket = this.revocations.take()
-    const opening = this.#open(rendezvous, request, opened, ticket)
-    this.revocations.giveBack(ticket)
-    return opening
-  }
-
-  async #open(
-    rendezvous: Rendezvous,
-    request: OpenRequest,
-    opened: OpenedSession,
-    ticket: Ticket
-  ): Promise<Connection> {
-    const connection = this.#connect(rendezvous, rendezvous.open(), request, opened)
-    rendezvous.opened(connection)
-    this.#dispatcher.open(connection, opened.session, request.onMessage ?? this.parts.onMessage)
-    if (connection.kind === 'plain' || this.sessions.take(opened, connection)) {
-      await this.#begin(connection, request, ticket)
-    } else {
-      this.observer.opened(connection)
-      closeAs(connection, 'replaced')
-      // Only who listens hears that the link is gone.
-      connection.start()
-    }
+    const entering = this.#open(rendezvous, request, opened)
+    const connection = entering instanceof Promise ? await entering : entering
     if (!connection.open) throw channelsError('FST_CHANNELS_CONNECTION_CLOSED')
     return connection
   }
 
+  #open(rendezvous: Rendezvous, request: OpenRequest, opened: OpenedSession): Awaitable<Connection> {
+    // Hooks may run in this turn, and revoke what was just allowed.
+    const ticket = this.revocations.take()
+    try {
+      const connection = this.#connect(rendezvous, rendezvous.open(), request, opened)
+      rendezvous.opened(connection)
+      this.#dispatcher.open(connection, opened.session, request.onMessage ?? this.parts.onMessage)
+      if (connection.kind === 'plain' || this.sessions.take(opened, connection)) {
+        return this.#begin(connection, request, ticket)
+      }
+      this.observer.opened(connection)
+      closeAs(connection, 'replaced')
+      // Only who listens hears that the link is gone.
+      connection.start()
+      return connection
+    } finally {
+      this.revocations.giveBack(ticket)
+    }
+  }
+
   /** Reading begins at once: what a client sends before it has joined waits for that. */
-  async #begin(connection: Connection, request: OpenRequest, ticket: Ticket): Promise<void> {
+  #begin(connection: Connection, request: OpenRequest, ticket: Ticket): Awaitable<Connection> {
     this.#welcome!.tell(connection)
     this.observer.opened(connection)
-    const entered = [this.#enter(connection, connection.route, 'route', ticket)]
-    const own = request.userChannel ?? this.parts.userChannel
-    if (own && connection.profile !== null) {
-      entered.push(this.#enter(connection, userChannel(connection.profile.id), 'server', ticket))
+    const entering = [this.#enter(connection, connection.route, 'route', ticket)]
+    if ((request.userChannel ?? this.parts.userChannel) && connection.profile !== null) {
+      entering.push(this.#enter(connection, userChannel(connection.profile.id), 'server', ticket))
     }
     connection.start()
-    await Promise.all(entered.filter(one => one instanceof Promise))
+    const waiting = entering.filter(one => one instanceof Promise)
+    return waiting.length === 0 ? connection : Promise.all(waiting).then(() => connection)
   }
 
   #connect(

@@ -56,18 +56,22 @@ export class ServiceSockets implements Sockets<unknown> {
     return opening
   }
 
-  async #open(
+  #open(
     pageState: AnyPageState,
     channel: string,
     metadata: Readonly<Record<string, unknown>>,
     options: UpgradeOptions
   ): Promise<Connection> {
-    this.#service.assertReady('upgrade')
-    assertKeys('options.', options, UPGRADE_OPTIONS)
-    const { onMessage, userChannel } = options
-    const rendezvous = meetingOf(pageState)
-    if (rendezvous === undefined) throw channelsError('FST_CHANNELS_FOREIGN_PAGE_STATE')
-    return this.#service.open(rendezvous, { channel, metadata, onMessage, userChannel })
+    try {
+      this.#service.assertReady('upgrade')
+      assertKeys('options.', options, UPGRADE_OPTIONS)
+      const { onMessage, userChannel } = options
+      const rendezvous = meetingOf(pageState)
+      if (rendezvous === undefined) throw channelsError('FST_CHANNELS_FOREIGN_PAGE_STATE')
+      return this.#service.open(rendezvous, { channel, metadata, onMessage, userChannel })
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   // Not async: a mistake in the program is thrown where it is made.

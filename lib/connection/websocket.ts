@@ -68,7 +68,8 @@ export class WebSocketTransport implements Transport {
       return
     }
     const bytes = frames.reduce((sum, { byteLength }) => sum + byteLength, 0)
-    if (bytes <= COPIED_BYTES) {
+    // What is corked leaves in one piece with the 101 as it is.
+    if (bytes <= COPIED_BYTES && socket.writableCorked === 0) {
       socket.write(Buffer.concat(frames, bytes))
       return
     }

@@ -1,5 +1,4 @@
 import type { Limits, Times } from '../options.ts'
-import { encodeFrame } from '../protocol/message.ts'
 import type { ServerFrames } from '../protocol/system.ts'
 import type { Connection } from './connection.ts'
 import { encodeText } from './frame.ts'
@@ -30,8 +29,8 @@ export class Welcome {
   tell(connection: Connection): void {
     const { kind, session, id, resumed } = connection
     if (kind === 'plain') return
-    const own: Pick<Param, 'session' | 'connection' | 'resumed'> = { session, connection: id, resumed }
-    const text = encodeFrame({ cmd: '$welcome', param: own })
-    connection.sendEncoded(encodeText(text.slice(0, -2) + this.#shared), 1)
+    // Both are base64url, in which JSON escapes nothing.
+    const own = `"session":"${session}","connection":"${id}","resumed":${resumed}`
+    connection.sendEncoded(encodeText(`{"cmd":"$welcome","param":{${own}${this.#shared}`), 1)
   }
 }

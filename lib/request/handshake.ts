@@ -72,8 +72,6 @@ export class Handshake implements Rendezvous, Pending {
   readonly ip: string
   readonly kind: ConnectionKind
   readonly resume: Resume | null
-  /** Rejects with the answer where the handshake must end before the action has; resolves where the client is gone. */
-  readonly ended: Promise<void>
   readonly ticket: Ticket
   deadline: Delayed | null = null
   identity: Identity = { profile: null, expiresAt: null }
@@ -85,7 +83,8 @@ export class Handshake implements Rendezvous, Pending {
   #aborted: ChannelsError | null = null
   readonly #socket: Socket
   #state: 'pending' | 'open' | 'over' = 'pending'
-  readonly #end: { resolve: () => void; reject: (error: Error) => void }
+  readonly #ended: Promise<unknown>
+  #end!: { readonly resolve: (answer: unknown) => void; readonly reject: (error: unknown) => void }
   #ws: WebSocket | null = null
   #connection: Connection | null = null
 
@@ -102,12 +101,9 @@ export class Handshake implements Rendezvous, Pending {
     this.logger = request.log as Logger
     host.handshakes.add(this)
     this.ticket = host.revocations.take()
-    let end: { resolve: () => void; reject: (error: Error) => void } | undefined
-    this.ended = new Promise((resolve, reject) => {
-      end = { resolve, reject }
+    this.#ended = new Promise((resolve, reject) => {
+      this.#end = { resolve, reject }
     })
-    this.#end = end!
-    this.ended.catch(() => {})
     this.#socket = parts.reply.raw.socket as Socket
     this.#socket.on('close', this.#gone)
     // The client's FIN alone: the socket stays writable and no 'close' comes.
@@ -190,6 +186,15 @@ export class Handshake implements Rendezvous, Pending {
     rechecks?.watch(connection, this.#parts.request, expiry)
   }
 
+  /**
+   * Settles as the action does, or before it: rejects with the answer where the handshake must end, resolves where the
+   * client is gone. Must be called in the turn in which the handshake was made.
+   */
+  until(action: Promise<unknown>): Promise<unknown> {
+    action.then(this.#end.resolve, this.#end.reject)
+    return this.#ended
+  }
+
   adopt(ws: WebSocket): void {
     this.#ws = ws
   }
@@ -221,7 +226,7 @@ export class Handshake implements Rendezvous, Pending {
     this.#stop(channelsError('FST_CHANNELS_SOCKET_GONE'))
     this.#parts.reply.hijack()
     this.#socket.destroy()
-    this.#end.resolve()
+    this.#end.resolve(undefined)
   }
 
   #leave(): void {

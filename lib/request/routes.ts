@@ -131,8 +131,7 @@ export class Routes {
       const fault = faultOf(request)
       if (fault !== null) throw this.#counted(fault)
       handshake = new Handshake(this.#parts, { key: action.key, request, reply, shake })
-      const work = this.#act(app, action, request, reply, handshake, started)
-      return await Promise.race([work, handshake.ended])
+      return await handshake.until(this.#act(app, action, request, reply, handshake, started))
     } catch (error) {
       if (reply.sent) return
       if (handshake === null) this.#report(action.key, started, 'failed', request, error)
