@@ -55,9 +55,9 @@ async function compare(scenario) {
 
 function run(scenario, who) {
   if (scenario.run !== undefined) return scenario.run(pins)
-  const { load, env, warm, beside, against } = scenario
-  if (who === against?.name) return measure('ours', { load, warm, beside, ...against })
-  return measure(who, { load, warm, beside, env: who === 'ours' ? env : {} })
+  const { load, key, env, warm, times, beside, against } = scenario
+  if (who === against?.name) return measure('ours', { load, key, warm, times, beside, ...against })
+  return measure(who, { load, key, warm, times, beside, env: who === 'ours' ? env : {} })
 }
 
 function tell(name, { about, goals, most = {}, better }, { key, figures }) {

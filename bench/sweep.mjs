@@ -23,7 +23,7 @@ if (values.json !== undefined) {
 async function sweep(sizes, key, loadOf) {
   const runs = sizes.map(() => [])
   for (let round = 0; round < Number(values.rounds); round++) {
-    for (const [i, size] of sizes.entries()) runs[i].push((await measure('ours', { load: loadOf(size) }))[key])
+    for (const [i, size] of sizes.entries()) runs[i].push((await measure('ours', { load: loadOf(size), key }))[key])
   }
   const points = sizes.map((size, i) => ({ size, value: median(runs[i]) }))
   console.log(key)
