@@ -112,6 +112,21 @@ export const SCENARIOS = {
     against: { name: 'in memory', env: { LOG: '1' } },
     ...{ key: 'deliveries_s', better: 'more', goals: {} }
   },
+  'native-fan-1000': {
+    about:
+      'fan-1000 with the native add-on, against without: CPU of a delivery, in ns (npm run build:native comes first)',
+    load: { ...fan, conns: 1000 },
+    env: { NATIVE: 'io_uring' },
+    against: { name: 'without' },
+    ...{ key: 'cpu_ns_per_delivery', better: 'less', goals: {} }
+  },
+  'native-lat-1000': {
+    about: 'lat-1000 with the native add-on, against without: CPU of a delivery, in ns',
+    load: { mode: 'pub', conns: 1000, rate: 25, warmup: 1, duration: 4 },
+    env: { NATIVE: 'io_uring' },
+    against: { name: 'without' },
+    ...{ key: 'cpu_ns_per_delivery', better: 'less', goals: {} }
+  },
   'log-fan-1000': {
     about: 'fan-1000 in a channel with a log, against one without: CPU of a delivery, in ns',
     load: { ...fan, conns: 1000 },

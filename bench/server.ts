@@ -1,11 +1,12 @@
 // Our side of the benchmarks: the whole service with its defaults. What a benchmark would run into is raised, and printed.
 // PORT, BROKER (`memory`, or `sqlite:` and the path of a file) and LOG=1 (channels with a log) choose; PRESENCE=1 gives
 // every connection a user of its own, of whom the channel's members are told; PUBLISH=CHANNELS:RATE publishes by itself.
+import { createRequire } from 'node:module'
 import { fastify } from 'fastify'
 import { act, channels, memory, sqlite } from 'fastify-channels'
 import { command, defineChannel, Type } from 'fastify-channels/protocol'
 
-const { PORT = '0', BROKER = 'memory', LOG = '', PRESENCE = '', PUBLISH = '' } = process.env
+const { PORT = '0', BROKER = 'memory', LOG = '', PRESENCE = '', PUBLISH = '', NATIVE = '' } = process.env
 
 const limits = {
   messagesPerSecond: 1_000_000,
@@ -25,7 +26,8 @@ const parts = {
 
 const app = fastify()
 const users = PRESENCE === '1' ? { profile: ({ id }: { id: string }) => ({ id }) } : {}
-await app.register(channels, { limits, origin: 'any', broker: brokerOf(BROKER), ...users })
+const native = await nativeOf(NATIVE)
+await app.register(channels, { limits, origin: 'any', broker: brokerOf(BROKER), native, ...users })
 
 for (const definition of [defineChannel('bench', parts), defineChannel('own-:n', parts)]) {
   app.sockets.serve(definition, {
@@ -71,7 +73,7 @@ app.get(
 )
 
 const address = await app.listen({ port: Number(PORT), host: '127.0.0.1' })
-const chosen = `broker ${BROKER}, log ${LOG === '1'}, presence ${PRESENCE === '1'}`
+const chosen = `broker ${BROKER}, log ${LOG === '1'}, presence ${PRESENCE === '1'}, writes by ${native?.backend ?? 'Node'}`
 console.error(`${address}, ${chosen}; raised, and none off: ${JSON.stringify(limits)}`)
 process.send?.(new URL(address).port)
 
@@ -90,6 +92,13 @@ function publishAtRate(count: number, perSecond: number): void {
       void app.sockets.broadcast(channel, { cmd: 'msg', param: { bs, bt: Number(process.hrtime.bigint()), pad } })
     }
   }, 5)
+}
+
+/** The add-on as `npm run build:native` leaves it: `send` or `io_uring`. */
+async function nativeOf(backend: string) {
+  if (backend === '') return null
+  const { open } = createRequire(import.meta.url)('../../native/send.node')
+  return open(backend === 'io_uring')
 }
 
 function brokerOf(name: string) {

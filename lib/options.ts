@@ -143,6 +143,7 @@ const OPTIONS_SCHEMA = {
   broker: fn,
   checkEvents: Type.Boolean(),
   compression: Type.Boolean(),
+  native: Type.Union([Type.Null(), Type.Object({ backend: Type.String(), send: fn })]),
   userChannel: Type.Boolean(),
   onMessage: fn,
   onOpen: fn,

@@ -9,6 +9,8 @@ import { memory } from '../lib/broker/memory.ts'
 import { systemClock } from '../lib/clock.ts'
 import type { CloseEvent, Connection } from '../lib/connection/connection.ts'
 import { Deflater } from '../lib/connection/deflate.ts'
+import type { NativeSender } from '../lib/connection/native-writes.ts'
+import { NativeWrites } from '../lib/connection/native-writes.ts'
 import { channelsError } from '../lib/errors.ts'
 import type { MessageHandler } from '../lib/inbound/handlers.ts'
 import type { Logger } from '../lib/log.ts'
@@ -59,6 +61,8 @@ export interface ChannelsOptions extends Partial<Times> {
   readonly checkEvents?: boolean
   /** Whether messages of 1,024 bytes and more are compressed for clients that offer it (RFC 7692). Default false. */
   readonly compression?: boolean
+  /** `native` of fastify-channels-native, which makes the writes of many sockets in one call. Default null: Node makes them. */
+  readonly native?: NativeSender | null
   /** Whether each connection with a profile joins `user-<id>`. Default true. */
   readonly userChannel?: boolean
   /** Takes messages on channels without commands of their own. Default: they are refused. */
@@ -116,6 +120,8 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     onMessage: options.onMessage ?? null,
     pendingHandshakes: () => handshakes.size
   })
+  const nativeWrites = options.native ? new NativeWrites(options.native) : null
+  service.turn.scope = nativeWrites
   const routes = new Routes({
     clock,
     handshakes,
@@ -125,6 +131,7 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     rechecks: options.profile === undefined ? null : rechecksOf(service, options.profile),
     allowsOrigin: originCheck(options, signedCookie),
     deflater: options.compression === true ? new Deflater(clock) : null,
+    nativeWrites,
     onAction: options.onAction ?? null
   })
   const guard = new Guard(clock, times.handshakeTimeoutMs + GUARD_SLACK_MS)

@@ -35,6 +35,7 @@ export type {
 } from '../lib/channel/rules.ts'
 export { DEFAULT_LOG } from '../lib/channel/rules.ts'
 export type { CloseEvent, Connection, ConnectionKind } from '../lib/connection/connection.ts'
+export type { NativeSender } from '../lib/connection/native-writes.ts'
 export type { OutgoingMessage } from '../lib/connection/publication.ts'
 export type { ChannelsError, ErrorCode } from '../lib/errors.ts'
 export { badRequest, errorTable, forbidden, notFound, unauthorized } from '../lib/errors.ts'

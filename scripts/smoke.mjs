@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
-import { isCI } from './services.mjs'
+import { isCI, locate, missingReason, services } from './services.mjs'
 
 const VERSIONS = ['22', '24', '26']
 
@@ -41,6 +41,7 @@ if (tarball !== undefined) {
   ])
   if (installed) {
     await Promise.all([check('its types compile in an application', compile), runAll(nodes)])
+    await check('the native add-on installs beside it and writes on every Node', () => native(nodes))
   }
 }
 console.log(`smoke: ${failures === 0 ? 'passed' : `${failures} failed`} in ${seconds(started)} s`)
@@ -105,6 +106,17 @@ async function compile() {
   const options = ['--target', 'es2022', '--module', 'nodenext', '--lib', 'es2023,dom', '--types', 'node']
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
   await run(process.execPath, [tsc, '--noEmit', '--strict', ...options, 'application.mts'], { cwd: app })
+}
+
+/** @param {Map<string, string>} nodes */
+async function native(nodes) {
+  const compiler = services.find(({ name }) => name === 'g++')
+  if (locate(compiler) === undefined) return console.log(`*** ${missingReason(compiler)} ***`)
+  const { stdout } = await npm(['pack', '--json', '--pack-destination', folder], join(root, 'native'))
+  await npm(['install', ...quiet, join(folder, Object.values(JSON.parse(stdout))[0].filename)], app)
+  // What its install script does; npm runs none here.
+  await run(process.execPath, ['build.js'], { cwd: join(app, 'node_modules', 'fastify-channels-native') })
+  for (const binary of nodes.values()) await run(binary, ['native.mjs'], { cwd: app, timeout: 30_000 })
 }
 
 /** @param {string[]} args @param {string} cwd */

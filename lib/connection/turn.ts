@@ -13,6 +13,12 @@ export interface Flushable {
   flush(): void
 }
 
+/** What may put off the writes of a turn, and make many together. */
+export interface WriteScope {
+  begin(): void
+  end(): void
+}
+
 /**
  * Collects what is to be sent in this turn of the event loop and sends it at the turn's end: each channel's publications
  * as one batch, in the order in which the channels were first published to, then one write per socket. Where that is more
@@ -20,6 +26,8 @@ export interface Flushable {
  */
 export class Turn {
   readonly #clock: Clock
+  /** Null where each write is made at once. */
+  scope: WriteScope | null = null
   #batches: Batch[] = []
   #outboxes: Flushable[] = []
   #scheduled = false
@@ -49,9 +57,11 @@ export class Turn {
     this.#outboxes = outboxes.slice(most)
     if (this.#outboxes.length > 0) this.#schedule()
     let done = 0
+    this.scope?.begin()
     try {
       while (done < outboxes.length && done < most) outboxes[done++]!.flush()
     } finally {
+      this.scope?.end()
       const left = outboxes.slice(done, most)
       if (left.length > 0) this.#outboxes = [...left, ...this.#outboxes]
     }

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { RawData, WebSocket } from 'ws'
 import type { CloseName } from '../protocol/close-code.ts'
 import type { Deflater } from './deflate.ts'
+import type { NativeTarget, NativeWrites } from './native-writes.ts'
 import type { Receiver, Transport } from './transport.ts'
 
 const OPEN = 1
@@ -11,6 +12,24 @@ const NOTHING = new Uint8Array(0)
 /** Where a ws socket bears its transport, so that all of them share their listeners. */
 const TRANSPORT: unique symbol = Symbol('fastify-channels.transport')
 
+/** What all transports of a service share. */
+export interface WebSocketHost {
+  /** Null where nothing is compressed. */
+  readonly deflater: Deflater | null
+  /** Null where all writes are Node's. */
+  readonly nativeWrites: NativeWrites | null
+}
+
+const PLAIN: WebSocketHost = { deflater: null, nativeWrites: null }
+
+/** Node's own; where one of them is not there any more, no write is native. */
+interface Handle {
+  readonly fd?: number
+  readonly writeQueueSize?: number
+}
+
+type Internals = Socket & { readonly _handle?: Handle | null; readonly encrypted?: boolean }
+
 type Borne = WebSocket & { [TRANSPORT]: WebSocketTransport }
 
 /**
@@ -18,7 +37,7 @@ type Borne = WebSocket & { [TRANSPORT]: WebSocketTransport }
  * socket, because they are encoded once for many receivers. What ws itself sends are control frames, which it compresses
  * never, so it holds no queue of its own that our bytes could overtake.
  */
-export class WebSocketTransport implements Transport {
+export class WebSocketTransport implements Transport, NativeTarget {
   readonly framing = 'websocket'
   readonly protocol: string
   readonly #ws: WebSocket
@@ -29,14 +48,18 @@ export class WebSocketTransport implements Transport {
   /** Stands in for the byte count where the stream has none, as in @fastify/websocket's injectWS. */
   #events = 0
   #ended: { code: number; reason: string } | null = null
+  readonly #nativeWrites: NativeWrites | null
+  /** Bytes of a native write that is still to be made, in this very turn. */
+  #deferred = 0
 
   /**
    * Must be called in the turn of the handshake: listeners that came later would miss frames. What is written is kept back
    * until it starts, where the socket was corked.
    */
-  constructor(ws: WebSocket, socket: Socket, deflater: Deflater | null = null) {
+  constructor(ws: WebSocket, socket: Socket, { deflater, nativeWrites }: WebSocketHost = PLAIN) {
     this.#ws = ws
     this.#socket = socket
+    this.#nativeWrites = nativeWrites
     this.#deflater = deflater !== null && ws.extensions.includes('permessage-deflate') ? deflater : null
     this.protocol = ws.protocol
     // Of @fastify/websocket, whose listener keeps the request and the reply alive as long as the socket.
@@ -59,18 +82,19 @@ export class WebSocketTransport implements Transport {
   }
 
   write(plain: readonly Uint8Array[]): void {
+    this.#settle()
     const socket = this.#socket
     const deflater = this.#deflater
     if (this.#ws.readyState !== OPEN || !socket.writable) return
     const frames = deflater === null ? plain : plain.map(batch => deflater.frames(batch))
     if (frames.length === 1) {
-      socket.write(frames[0]!)
+      this.#writeOne(frames[0]!)
       return
     }
     const bytes = frames.reduce((sum, { byteLength }) => sum + byteLength, 0)
     // What is corked leaves in one piece with the 101 as it is.
     if (bytes <= COPIED_BYTES && socket.writableCorked === 0) {
-      socket.write(Buffer.concat(frames, bytes))
+      this.#writeOne(Buffer.concat(frames, bytes))
       return
     }
     socket.cork()
@@ -78,11 +102,36 @@ export class WebSocketTransport implements Transport {
     socket.uncork()
   }
 
+  #writeOne(frame: Uint8Array): void {
+    if (this.#nativeWrites?.add(this, frame) === true) this.#deferred = frame.byteLength
+    else this.#socket.write(frame)
+  }
+
+  /** Whatever else is done with the socket comes after what was written before. */
+  #settle(): void {
+    if (this.#deferred > 0) this.#nativeWrites!.flush()
+  }
+
+  /** Only where nothing of Node's or ws's is on its way, which would be overtaken, and what goes out goes out as it is. */
+  descriptor(): number {
+    this.#deferred = 0
+    const ws = this.#ws
+    const { _handle: handle, encrypted, destroyed, writable, writableCorked } = this.#socket as Internals
+    const idle = ws.bufferedAmount === 0 && writableCorked === 0 && handle?.writeQueueSize === 0
+    if (!idle || ws.readyState !== OPEN || destroyed || !writable || encrypted === true) return -1
+    return handle.fd ?? -1
+  }
+
+  writeRest(rest: Uint8Array): void {
+    if (this.#ws.readyState === OPEN && this.#socket.writable) this.#socket.write(rest)
+  }
+
   buffered(): number {
-    return this.#socket.writableLength
+    return this.#socket.writableLength + this.#deferred
   }
 
   whenDrained(task: () => void): void {
+    this.#settle()
     const socket = this.#socket
     if (socket.writableLength === 0 || socket.destroyed) task()
     else if (socket.writable) socket.write(NOTHING, () => task())
@@ -103,12 +152,14 @@ export class WebSocketTransport implements Transport {
   }
 
   end(code: number, reason: string): void {
+    this.#settle()
     // A paused socket would see neither the peer's close frame nor its FIN.
     this.#ws.resume()
     this.#ws.close(code, reason)
   }
 
   destroy(): void {
+    this.#settle()
     this.#ws.terminate()
   }
 

@@ -2,13 +2,13 @@ import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { Connection, ConnectionKind } from '../connection/connection.ts'
-import type { Deflater } from '../connection/deflate.ts'
 import type { Delayed } from '../connection/delay-line.ts'
 import { Expiry } from '../connection/expiry.ts'
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import type { Resume } from '../connection/resume.ts'
 import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
 import type { Revocations, Ticket } from '../connection/revocations.ts'
+import type { WebSocketHost } from '../connection/websocket.ts'
 import { WebSocketTransport } from '../connection/websocket.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
@@ -22,14 +22,12 @@ import type { Identity } from './profile.ts'
 import type { Rechecks } from './recheck.ts'
 
 /** What all handshakes share. */
-export interface HandshakeHost {
+export interface HandshakeHost extends WebSocketHost {
   readonly clock: Clock
   readonly handshakes: Handshakes
   readonly revocations: Revocations
   /** Null where nobody asks again. */
   readonly rechecks: Rechecks | null
-  /** Null where nothing is compressed. */
-  readonly deflater: Deflater | null
 }
 
 /** Everything that one handshake works with. */
@@ -156,7 +154,7 @@ export class Handshake implements Rendezvous, Pending {
       throw channelsError('FST_CHANNELS_SOCKET_GONE')
     }
     this.#state = 'open'
-    return new WebSocketTransport(this.#ws, this.#socket, this.#host.deflater)
+    return new WebSocketTransport(this.#ws, this.#socket, this.#host)
   }
 
   /**
