@@ -5,6 +5,7 @@ import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
 import { Channel } from '../../lib/channel/channel.ts'
 import { Feed } from '../../lib/channel/feed.ts'
 import type { ChannelRules } from '../../lib/channel/rules.ts'
+import { Resume } from '../../lib/connection/resume.ts'
 import { Turn } from '../../lib/connection/turn.ts'
 import { WebSocketTransport } from '../../lib/connection/websocket.ts'
 import { AllAnswers, Answer, Answers } from '../../lib/inbound/answers.ts'
@@ -25,11 +26,17 @@ const room = defineChannel('room', {
 /** A store in the same turn that throws where it is told to. */
 class ThrowingBroker extends MemoryBroker {
   subscribing = true
+  opening = true
   committing: 'well' | 'not' | 'unheard' = 'well'
 
   override subscribe(...args: Parameters<MemoryBroker['subscribe']>) {
     if (!this.subscribing) throw new Error('no')
     return super.subscribe(...args)
+  }
+
+  override openSession(...args: Parameters<MemoryBroker['openSession']>) {
+    if (!this.opening) throw new Error('no')
+    return super.openSession(...args)
   }
 
   override commit(commit: Commit): Committed {
@@ -54,12 +61,12 @@ function build() {
   }
   service.serve(room, { access: () => true, log: true, commands } as unknown as ChannelRules)
   service.ready()
-  const open = async () => {
+  const open = async (resume: Resume | null = null) => {
     const transport = new FakeTransport()
     const { signal } = new AbortController()
     const connection = await service.open(
       {
-        ...{ kind: 'channels.v1', ticket: null, resume: null, logger, profile: { id: 'ann' }, ip: '10.0.0.1', signal },
+        ...{ kind: 'channels.v1', ticket: null, resume, logger, profile: { id: 'ann' }, ip: '10.0.0.1', signal },
         ...{ assertPending: noop, opened: noop, open: () => transport }
       },
       { channel: 'room', metadata: {}, onMessage: undefined, userChannel: undefined }
@@ -76,6 +83,15 @@ t.test('a connection whose channel cannot be listened to is closed 1013, and the
   await t.rejects(open(), { code: 'FST_CHANNELS_CONNECTION_CLOSED' })
   broker.subscribing = true
   t.match((await open()).transport.commands, ['$welcome', '$joined'])
+})
+
+t.test('a handshake whose session cannot be read is refused for now, and the next one may do better', async t => {
+  const { broker, open } = build()
+  const resume = new Resume('A'.repeat(22), 1, new Map(), false)
+  broker.opening = false
+  await t.rejects(open(resume), { code: 'FST_CHANNELS_STORE_FAILED', statusCode: 503, retryAfter: 5 })
+  broker.opening = true
+  t.match((await open(resume)).transport.commands, ['$welcome', '$joined'])
 })
 
 t.test('a commit that throws is nacked for now, and what it had stored after all is answered by that', async t => {
