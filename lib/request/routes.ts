@@ -160,10 +160,16 @@ export class Routes {
       if (result === undefined && !handshake.isOpen && !reply.sent)
         throw channelsError('FST_CHANNELS_NO_ANSWER', action.key)
       this.#report(action.key, started, handshake.isOpen ? 'upgraded' : 'answered', request)
-      return handshake.isOpen ? undefined : result
+      if (handshake.isOpen) return undefined
+      // An upgrade that the action did not wait for comes too late from here on.
+      handshake.finish()
+      return result
     } catch (error) {
       this.#report(action.key, started, 'failed', request, error)
-      if (!handshake.isOpen) throw error
+      if (!handshake.isOpen) {
+        handshake.finish()
+        throw error
+      }
       handshake.logger.error({ err: error }, 'action failed after the upgrade')
       handshake.fail()
       return undefined

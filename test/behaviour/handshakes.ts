@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
 import type { Test } from 'tap'
 import t from 'tap'
+import { defineChannel } from '../../lib/protocol/index.ts'
 import type { ChannelsOptions } from '../../plugins/index.ts'
 import { act, channels, forbidden, notFound, unauthorized } from '../../plugins/index.ts'
 import { Chance } from '../fixtures/chance.ts'
@@ -313,6 +314,32 @@ t.test('an upgrade too many, too late, of a stranger or before its time is told 
     'badly named': 'FST_CHANNELS_INVALID_CHANNEL',
     over: 'FST_CHANNELS_SOCKET_GONE'
   })
+  await nothingLeft(app)
+})
+
+t.test('an upgrade that an action did not wait for comes too late once the action has ended', async t => {
+  const codes: string[] = []
+  const { app, url } = await serve(t, {}, app => {
+    const slowly = async ({ params }: { params: { readonly n?: string } }) => {
+      for (let n = Number(params.n); n > 0; n--) await null
+      return true
+    }
+    app.sockets.serve(defineChannel('slow-:n', {}), { access: slowly })
+    app.get(
+      '/:how/:n',
+      act('forgetful', async (app, ps) => {
+        app.sockets.upgrade(ps, `slow-${ps.params.n}`).catch(({ code }) => codes.push(code))
+        if (ps.params.how === 'throw') throw forbidden()
+        return 'answered'
+      })
+    )
+  })
+  for (let n = 0; n < 6; n++) {
+    t.equal((await ask(url, 'upgrade', `/throw/${n}`, ANN)).status, 403, `${n} microtasks`)
+    t.equal((await ask(url, 'upgrade', `/return/${n}`, ANN)).status, 200, `${n} microtasks`)
+  }
+  await until('all were refused', () => codes.length === 12)
+  t.equal(app.sockets.stats().opened, 0)
   await nothingLeft(app)
 })
 
