@@ -98,7 +98,9 @@ function publishAtRate(count: number, perSecond: number): void {
 async function nativeOf(backend: string) {
   if (backend === '') return null
   const { open } = createRequire(import.meta.url)('../../native/send.node')
-  return open(backend === 'io_uring')
+  const native = open(backend === 'io_uring')
+  if (native === null) throw new Error(`${backend} is not permitted here`)
+  return native
 }
 
 function brokerOf(name: string) {

@@ -5,10 +5,10 @@ import { fileURLToPath } from 'node:url'
 
 /** @param {string} to where the add-on goes @returns {string | null} why there is none */
 export function build(to = join(import.meta.dirname, 'send.node')) {
-  const include = join(dirname(fileURLToPath(import.meta.resolve('node-api-headers'))), 'include')
   const lazy = process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : []
-  const args = ['-O2', '-shared', '-fPIC', ...lazy, '-I', include, '-o', to, join(import.meta.dirname, 'send.c')]
   try {
+    const include = join(dirname(fileURLToPath(import.meta.resolve('node-api-headers'))), 'include')
+    const args = ['-O2', '-shared', '-fPIC', ...lazy, '-I', include, '-o', to, join(import.meta.dirname, 'send.c')]
     execFileSync(process.env.CC || 'cc', args, { stdio: ['ignore', 'inherit', 'inherit'] })
     return null
   } catch (error) {

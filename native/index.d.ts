@@ -5,6 +5,7 @@ export interface NativeSender {
   /**
    * Gives the first `count` sockets as much of `data` as each takes at once. `taken` then says how many bytes that was, or
    * bears a negated errno. True where all of them took everything.
+   * @throws {Error} where io_uring breaks down in the middle, and nobody knows what went out
    * @throws {TypeError} for arguments of other types, and where `count` is more than one of the arrays holds or `data` is empty
    */
   send(fds: Int32Array, count: number, data: Uint8Array, taken: Int32Array): boolean

@@ -100,8 +100,8 @@ static unsigned ring_reap(Ring *ring, int32_t *taken) {
   return reaped;
 }
 
-/** At most ENTRIES sends. Comes back when none of them is under way any more. */
-static void ring_send(Ring *ring, const int32_t *fds, unsigned count, const uint8_t *data, size_t length, int32_t *taken) {
+/** At most ENTRIES sends. Comes back when none of them is under way any more; false where nobody can tell. */
+static bool ring_send(Ring *ring, const int32_t *fds, unsigned count, const uint8_t *data, size_t length, int32_t *taken) {
   unsigned tail = *ring->sq_tail, submitted = 0, reaped = 0;
   for (unsigned k = 0; k < count; k++, tail++) {
     unsigned at = tail & *ring->sq_mask;
@@ -119,40 +119,47 @@ static void ring_send(Ring *ring, const int32_t *fds, unsigned count, const uint
   while (submitted < count) {
     long entered = syscall(__NR_io_uring_enter, ring->fd, count - submitted, 0, 0, NULL, 0);
     if (entered > 0) submitted += (unsigned)entered;
-    else if (entered < 0 && errno != EINTR) break;
+    else if (entered == 0 || errno != EINTR) break;
   }
+  // What the kernel would not have is taken back, and sent the plain way.
+  if (submitted < count) __atomic_store_n(ring->sq_tail, tail - (count - submitted), __ATOMIC_RELEASE);
+  for (unsigned k = submitted; k < count; k++) taken[k] = send_one(fds[k], data, length);
   while (reaped < submitted) {
     unsigned now = ring_reap(ring, taken);
     reaped += now;
-    if (now == 0) syscall(__NR_io_uring_enter, ring->fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
-  }
-  // What the kernel would not have is taken back, and sent the plain way.
-  if (submitted < count) {
-    __atomic_store_n(ring->sq_tail, tail - (count - submitted), __ATOMIC_RELEASE);
-    for (unsigned k = submitted; k < count; k++) taken[k] = send_one(fds[k], data, length);
+    if (now > 0) continue;
+    long entered = syscall(__NR_io_uring_enter, ring->fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+    if (entered >= 0 || errno == EINTR || errno == EAGAIN || errno == EBUSY) continue;
+    // Nobody will ever know what of those went out.
+    return false;
   }
   for (unsigned k = 0; k < count; k++) if (taken[k] == -EINTR) taken[k] = send_one(fds[k], data, length);
+  return true;
 }
 #else
 typedef struct Ring Ring;
 static Ring *ring_open(void) { return NULL; }
 static void ring_close(Ring *ring) { (void)ring; }
-static void ring_send(Ring *ring, const int32_t *fds, unsigned count, const uint8_t *data, size_t length, int32_t *taken) {
+static bool ring_send(Ring *ring, const int32_t *fds, unsigned count, const uint8_t *data, size_t length, int32_t *taken) {
   (void)ring;
   for (unsigned k = 0; k < count; k++) taken[k] = send_one(fds[k], data, length);
+  return true;
 }
 #endif
 
 /** Of one environment: worker threads have their own. */
 typedef struct { Ring *ring; } State;
 
-static void send_all(Ring *ring, const int32_t *fds, size_t count, const uint8_t *data, size_t length, int32_t *taken) {
+/** False where nobody knows what went out. */
+static bool send_all(Ring *ring, const int32_t *fds, size_t count, const uint8_t *data, size_t length, int32_t *taken) {
   for (size_t k = 0; k < count; k += ENTRIES) {
     unsigned slice = count - k < ENTRIES ? (unsigned)(count - k) : ENTRIES;
     // A few enter the kernel sooner by themselves.
-    if (ring != NULL && slice > 4) ring_send(ring, fds + k, slice, data, length, taken + k);
-    else for (unsigned i = 0; i < slice; i++) taken[k + i] = send_one(fds[k + i], data, length);
+    if (ring == NULL || slice < 5) {
+      for (unsigned i = 0; i < slice; i++) taken[k + i] = send_one(fds[k + i], data, length);
+    } else if (!ring_send(ring, fds + k, slice, data, length, taken + k)) return false;
   }
+  return true;
 }
 
 static bool view(napi_env env, napi_value value, napi_typedarray_type wanted, void **data, size_t *length) {
@@ -176,7 +183,10 @@ static napi_value Send(napi_env env, napi_callback_info info) {
     napi_throw_type_error(env, NULL, "send(fds: Int32Array, count, data: Uint8Array, taken: Int32Array)");
     return NULL;
   }
-  send_all(state->ring, fds, count, data, length, taken);
+  if (!send_all(state->ring, fds, count, data, length, taken)) {
+    napi_throw_error(env, NULL, "io_uring broke down in the middle of a write");
+    return NULL;
+  }
   bool all = true;
   for (uint32_t k = 0; k < count && all; k++) all = ((int32_t *)taken)[k] == (int32_t)length;
   napi_get_boolean(env, all, &result);
@@ -189,13 +199,12 @@ static bool works(Ring *ring) {
   if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return false;
   int32_t fds[6] = {pair[0], pair[0], pair[0], pair[0], pair[0], -1}, taken[6] = {0};
   uint8_t data[3] = {1, 2, 3}, back[16];
-  send_all(ring, fds, 6, data, 3, taken);
-  bool good = recv(pair[1], back, sizeof back, MSG_DONTWAIT) == 15 && memcmp(back + 12, data, 3) == 0 && taken[5] == -EBADF;
+  bool good = send_all(ring, fds, 6, data, 3, taken) && recv(pair[1], back, sizeof back, MSG_DONTWAIT) == 15 && memcmp(back + 12, data, 3) == 0 && taken[5] == -EBADF;
   for (int k = 0; k < 5; k++) good = good && taken[k] == 3;
   static uint8_t much[1 << 20];
   for (int k = 0; k < 5; k++) fds[k] = pair[0];
   fds[5] = pair[0];
-  for (int k = 0; good && k < 8; k++) send_all(ring, fds, 6, much, sizeof much, taken);
+  for (int k = 0; good && k < 8; k++) good = send_all(ring, fds, 6, much, sizeof much, taken);
   good = good && taken[5] == -EAGAIN;
   close(pair[0]);
   close(pair[1]);

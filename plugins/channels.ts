@@ -120,7 +120,9 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     onMessage: options.onMessage ?? null,
     pendingHandshakes: () => handshakes.size
   })
-  const nativeWrites = options.native ? new NativeWrites(options.native) : null
+  const nativeWrites = options.native
+    ? new NativeWrites(options.native, error => service.observer.failed(error, null))
+    : null
   service.turn.scope = nativeWrites
   const routes = new Routes({
     clock,

@@ -71,12 +71,14 @@ export class Outbox implements Flushable {
     const origin = this.#firstOrigin
     const rest = this.#rest
     this.#empty()
+    const { transport } = this.#owner
+    // Before it takes more, which it may hold to the end of the turn: what it held of other channels is gone.
+    if (this.#handed !== null && transport.buffered() === 0) this.#handed = null
     if (first !== null && !overflown) {
-      this.#owner.transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])
+      transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])
     }
-    const buffered = this.#owner.transport.buffered()
+    const buffered = transport.buffered()
     if (buffered > 0) this.#remember(origin, rest)
-    else this.#handed = null
     if (overflown || buffered > this.#parts.outboxBytes) {
       this.close()
       this.#owner.outgrown()

@@ -61,9 +61,9 @@ export class Turn {
     try {
       while (done < outboxes.length && done < most) outboxes[done++]!.flush()
     } finally {
-      this.scope?.end()
       const left = outboxes.slice(done, most)
       if (left.length > 0) this.#outboxes = [...left, ...this.#outboxes]
+      this.scope?.end()
     }
   }
 

@@ -49,8 +49,8 @@ export class WebSocketTransport implements Transport, NativeTarget {
   #events = 0
   #ended: { code: number; reason: string } | null = null
   readonly #nativeWrites: NativeWrites | null
-  /** Bytes of a native write that is still to be made, in this very turn. */
-  #deferred = 0
+  /** @internal Of a native write, which is made in this very turn. */
+  deferred = 0
 
   /**
    * Must be called in the turn of the handshake: listeners that came later would miss frames. What is written is kept back
@@ -103,18 +103,16 @@ export class WebSocketTransport implements Transport, NativeTarget {
   }
 
   #writeOne(frame: Uint8Array): void {
-    if (this.#nativeWrites?.add(this, frame) === true) this.#deferred = frame.byteLength
-    else this.#socket.write(frame)
+    if (this.#nativeWrites?.add(this, frame) !== true) this.#socket.write(frame)
   }
 
   /** Whatever else is done with the socket comes after what was written before. */
   #settle(): void {
-    if (this.#deferred > 0) this.#nativeWrites!.flush()
+    if (this.deferred > 0) this.#nativeWrites!.flush()
   }
 
   /** Only where nothing of Node's or ws's is on its way, which would be overtaken, and what goes out goes out as it is. */
   descriptor(): number {
-    this.#deferred = 0
     const ws = this.#ws
     const { _handle: handle, encrypted, destroyed, writable, writableCorked } = this.#socket as Internals
     const idle = ws.bufferedAmount === 0 && writableCorked === 0 && handle?.writeQueueSize === 0
@@ -123,11 +121,12 @@ export class WebSocketTransport implements Transport, NativeTarget {
   }
 
   writeRest(rest: Uint8Array): void {
+    this.deferred = 0
     if (this.#ws.readyState === OPEN && this.#socket.writable) this.#socket.write(rest)
   }
 
   buffered(): number {
-    return this.#socket.writableLength + this.#deferred
+    return this.#socket.writableLength + this.deferred
   }
 
   whenDrained(task: () => void): void {

@@ -119,23 +119,59 @@ t.test('over TLS it is all the same to clients, and nothing is written natively'
   t.strictSame(await story(t, { fastify, native: never, compression: true }), [['after it']])
 })
 
-t.test('over TLS a reader that stops is closed as slow, and others get all', async t => {
-  const fastify = { https: { key: KEY, cert: CERTIFICATE } } as never
-  const { app, dial, say } = await room(t, { fastify, limits: { outboxBytes: 262_144 } })
+/** A reader stops, and another goes on; the code that the former is closed with. */
+async function stopping(t: Teardown, options: ServerOptions): Promise<number> {
+  const { app, dial, say } = await room(t, { ...options, limits: { outboxBytes: 262_144 } })
   const [reader, stopped] = [await dial(), await dial()]
   await until('both are members', () => app.sockets.stats().perChannel.room!.connections === 2)
-  stopped!.socket.pause()
+  stopped.socket.pause()
   for (let n = 0; app.sockets.stats().refusals.slow === undefined; n++) {
     say(n, 'x'.repeat(50_000))
-    await until('the other has it', () => reader!.heard.length === n + 1)
+    await until('the other has it', () => reader.heard.length === n + 1)
   }
-  t.equal(app.sockets.stats().refusals.slow, 1)
-  stopped!.socket.resume()
-  const [code] = await once(stopped!.ws, 'close')
-  t.ok(code === 4000 || code === 1006, `closed ${code}`)
-  reader!.ws.close()
-  await once(reader!.ws, 'close')
+  stopped.socket.resume()
+  const [code] = await once(stopped.ws, 'close')
+  reader.ws.close()
+  await once(reader.ws, 'close')
+  return code
+}
+
+t.test('a reader that stops is closed as slow, over TLS and where writes are native, and others get all', async t => {
+  t.equal(await stopping(t, { fastify: { https: { key: KEY, cert: CERTIFICATE } } as never }), 4000)
+  for (const sender of native === null ? [] : [native.open(false), native.open(true)]) {
+    if (sender !== null) t.equal(await stopping(t, { native: sender }), 4000, sender.backend)
+  }
 })
+
+t.test(
+  'where writes are native, access that is taken back waits for what the link holds of that channel alone',
+  async t => {
+    for (const sender of native === null ? [] : [native.open(false), native.open(true)]) {
+      if (sender === null) continue
+      const { app, dial, say } = await room(t, { native: sender, closeGraceMs: 200, profile: () => ({ id: 'ann' }) })
+      const { ws, socket } = await dial()
+      await until('it is a member', () => app.sockets.stats().perChannel.room!.connections === 1)
+      const [connection] = app.sockets.connections()
+      for (let n = 0; n < 20; n++) {
+        await app.sockets.join(connection!, `left-${n}`)
+        await app.sockets.broadcast(`left-${n}`, { cmd: 'heard' })
+        await new Promise(resolve => setImmediate(resolve))
+        await app.sockets.leave(connection!, `left-${n}`)
+      }
+      socket.pause()
+      while (connection!.transport.buffered() === 0) {
+        say(0, 'x'.repeat(200_000))
+        await new Promise(resolve => setImmediate(resolve))
+      }
+      t.equal(await app.sockets.revoke('ann', 'left-3'), 0)
+      t.ok(connection!.open, `${sender.backend}: nothing of that channel was on its way`)
+      t.equal(await app.sockets.revoke('ann', 'room'), 1)
+      socket.resume()
+      const [code] = await once(ws, 'close')
+      t.equal(code, 1006, 'what was on its way there was thrown away with the link')
+    }
+  }
+)
 
 t.test('the option takes what the package exports, null for one included, and nothing else', async t => {
   await serve(t, { native: null }, () => {})

@@ -65,11 +65,16 @@ function link(nativeWrites: NativeWrites, fd: number) {
   }
 }
 
+/** What hears of failures where there are none. */
+const rethrow = (error: unknown): never => {
+  throw error
+}
+
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 
 t.test('writes of the same bytes are made in one call, once the turn has collected them', async t => {
   const sender = new Recorder()
-  const writes = new NativeWrites(sender)
+  const writes = new NativeWrites(sender, rethrow)
   const [a, b, c] = [link(writes, 7), link(writes, 8), link(writes, 9)]
   const shared = bytes('shared')
   a.transport.write([shared])
@@ -90,9 +95,9 @@ t.test('writes of the same bytes are made in one call, once the turn has collect
 
 t.test('more sockets than one call takes go in several', async t => {
   const sender = new Recorder()
-  const writes = new NativeWrites(sender)
+  const writes = new NativeWrites(sender, rethrow)
   const data = bytes('x')
-  const target: NativeTarget = { descriptor: () => 5, writeRest: () => t.fail() }
+  const target: NativeTarget = { deferred: 0, descriptor: () => 5, writeRest: () => t.fail(), destroy: () => t.fail() }
   writes.begin()
   for (let i = 0; i < 5_000; i++) writes.add(target, data)
   writes.end()
@@ -104,7 +109,7 @@ t.test('more sockets than one call takes go in several', async t => {
 
 t.test('what a socket does not take at once, or refuses, is Node’s to write', async t => {
   const sender = new Recorder()
-  const writes = new NativeWrites(sender)
+  const writes = new NativeWrites(sender, rethrow)
   const links = [1, 2, 3, 4].map(fd => link(writes, fd))
   sender.takes = (fd, all) => [all, 2, -11, -104][fd - 1]!
   writes.begin()
@@ -134,7 +139,7 @@ const CONDITIONS: Record<string, { ws?: object; socket?: object; handle?: object
 t.test('no write is native where one of these is so, though it came after the write was taken', async t => {
   for (const [what, { ws, socket, handle, written }] of Object.entries(CONDITIONS)) {
     const sender = new Recorder()
-    const writes = new NativeWrites(sender)
+    const writes = new NativeWrites(sender, rethrow)
     const [spoilt, sound] = [link(writes, 7), link(writes, 8)]
     const data = bytes('data')
     writes.begin()
@@ -159,7 +164,7 @@ t.test('what is done with a link comes after what was written to it before', asy
   for (const [what, deed] of Object.entries(deeds)) {
     const sender = new Recorder()
     sender.takes = () => 1
-    const writes = new NativeWrites(sender)
+    const writes = new NativeWrites(sender, rethrow)
     const { transport, written } = link(writes, 7)
     writes.begin()
     transport.write([bytes('first')])
@@ -171,7 +176,7 @@ t.test('what is done with a link comes after what was written to it before', asy
 })
 
 t.test('a write that waited for a link which is gone goes nowhere', async t => {
-  const writes = new NativeWrites(new Recorder())
+  const writes = new NativeWrites(new Recorder(), rethrow)
   const { transport, ws, socket, written } = link(writes, 7)
   writes.begin()
   transport.write([bytes('data')])
@@ -181,6 +186,70 @@ t.test('a write that waited for a link which is gone goes nowhere', async t => {
   t.strictSame(written, [])
   transport.write([bytes('more')])
   t.strictSame(written, [])
+})
+
+t.test('a sender that throws is not asked again, and links of which nobody knows what went out are ended', async t => {
+  const faults: unknown[] = []
+  const sender = new Recorder()
+  const writes = new NativeWrites(sender, error => faults.push(error))
+  const [a, b, c] = [link(writes, 7), link(writes, 8), link(writes, 9)]
+  sender.takes = () => {
+    throw new Error('broke down')
+  }
+  writes.begin()
+  a.transport.write([bytes('data')])
+  // Another piece of data: the first is made meanwhile.
+  b.transport.write([bytes('more')])
+  c.transport.write([bytes('last')])
+  writes.end()
+  t.strictSame([a.written, b.written, c.written], [['<end>'], ['more'], ['last']])
+  t.match(faults, [{ message: 'broke down' }])
+  writes.begin()
+  b.transport.write([bytes('later')])
+  writes.end()
+  t.strictSame(b.written, ['more', 'later'])
+  t.equal(sender.calls.length, 1)
+})
+
+t.test('whoever’s code runs while a rest is written, every other link keeps its order', async t => {
+  for (const fd of [8, -1]) {
+    const sender = new Recorder()
+    sender.takes = fd => (fd === 9 ? 4 : 2)
+    const writes = new NativeWrites(sender, rethrow)
+    const [a, b, c] = [link(writes, 7), link(writes, fd), link(writes, 9)]
+    const { write } = a.socket
+    a.socket.write = data => {
+      write(data)
+      b.transport.end(1000, '')
+      c.transport.write([bytes('x'), bytes('y'.repeat(20_000))])
+    }
+    const data = bytes('data')
+    writes.begin()
+    for (const { transport } of [a, b, c]) transport.write([data])
+    writes.end()
+    t.strictSame(a.written, ['ta'])
+    t.strictSame(b.written, [fd < 0 ? 'data' : 'ta', '<close>'])
+    t.equal(c.written[0], 'x')
+    t.strictSame(
+      [a, b, c].map(({ transport }) => transport.deferred),
+      [0, 0, 0]
+    )
+  }
+})
+
+t.test('a stream that throws harms nobody but its link', async t => {
+  const faults: unknown[] = []
+  const writes = new NativeWrites(new Recorder(), error => faults.push(error))
+  const [a, b] = [link(writes, -1), link(writes, -1)]
+  a.socket.write = () => {
+    throw new Error('no stream')
+  }
+  writes.begin()
+  const data = bytes('data')
+  for (const { transport } of [a, b]) transport.write([data])
+  writes.end()
+  t.strictSame([a.written, b.written], [['<end>'], ['data']])
+  t.match(faults, [{ message: 'no stream' }])
 })
 
 const native = buildNative(t)

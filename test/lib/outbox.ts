@@ -7,11 +7,11 @@ import { FakeTransport } from '../fixtures/transport.ts'
 
 /** An outbox over a link that keeps what it is given, as long as it is stopped. */
 function overStoppedLink() {
-  const link = { stopped: true, buffered: 0 }
+  const link = { stopped: true, buffered: 0, puttingOff: false }
   const transport = new FakeTransport()
   transport.buffered = () => link.buffered
   transport.write = frames => {
-    for (const { byteLength } of frames) link.buffered += link.stopped ? byteLength : 0
+    for (const { byteLength } of frames) link.buffered += link.stopped || link.puttingOff ? byteLength : 0
   }
   const owner: OutboxOwner = { transport, outgrown: () => {} }
   return { link, outbox: new Outbox({ turn: new Turn(new ManualClock()), outboxBytes: 1_000 }, owner) }
@@ -36,4 +36,21 @@ t.test('an outbox knows each channel of which its link may still hold something,
   t.equal(write('a'), '')
   link.stopped = true
   t.equal(write('b', 'c'), 'b c', 'and what it held before is forgotten')
+})
+
+t.test('over a link that puts off what it writes it knows the channels of the last turn alone', async t => {
+  const { link, outbox } = overStoppedLink()
+  link.stopped = false
+  link.puttingOff = true
+  for (let n = 0; n < 100; n++) {
+    outbox.push(new Uint8Array(10), { channel: `room-${n}` })
+    outbox.flush()
+    t.equal(outbox.holds(`room-${n}`), true, 'as long as it is put off')
+    link.buffered = 0
+  }
+  link.buffered = 1
+  t.strictSame(
+    Array.from({ length: 100 }, (_, n) => n).filter(n => outbox.holds(`room-${n}`)),
+    [99]
+  )
 })

@@ -2,6 +2,8 @@ import t from 'tap'
 import { Turn } from '../../lib/connection/turn.ts'
 import { ManualClock } from '../fixtures/clock.ts'
 
+const noop = (): void => {}
+
 t.test('more than two thousand writes leave in slices, in order, and others get their turn between them', async t => {
   const clock = new ManualClock()
   const turn = new Turn(clock)
@@ -77,6 +79,46 @@ t.test(
     })
     await clock.advance(0)
     t.strictSame([turns, written], [3, ['a', 'b', 'c']])
+  }
+)
+
+t.test(
+  'writes may be put off for as long as a turn writes, and no longer, whoever throws or writes in between',
+  async t => {
+    const clock = new ManualClock()
+    const turn = new Turn(clock)
+    const said: string[] = []
+    turn.scope = { begin: () => said.push('begin'), end: () => said.push('end') }
+    const saying = (text: string) => ({ flush: () => void said.push(text) })
+    turn.addOutbox(saying('a'))
+    turn.addOutbox({
+      flush: () => {
+        turn.addOutbox(saying('c'))
+        turn.write()
+      }
+    })
+    turn.addOutbox(saying('b'))
+    await clock.advance(0)
+    t.strictSame(said.splice(0), ['begin', 'a', 'begin', 'c', 'end', 'b', 'end', 'begin', 'end'])
+    turn.addOutbox({
+      flush: () => {
+        throw new Error('no')
+      }
+    })
+    turn.addOutbox(saying('d'))
+    t.throws(() => turn.write(), { message: 'no' })
+    t.strictSame(said.splice(0), ['begin', 'end'])
+    turn.scope = {
+      begin: noop,
+      end: () => {
+        turn.scope = null
+        throw new Error('no end')
+      }
+    }
+    turn.addOutbox(saying('e'))
+    t.throws(() => turn.write(), { message: 'no end' })
+    await clock.advance(0)
+    t.strictSame(said, ['d', 'e'])
   }
 )
 
