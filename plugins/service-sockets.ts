@@ -28,7 +28,8 @@ import type { AnyPageState, ChannelHandle, Published, SendOptions, Sockets, Targ
 
 const NO_TARGETS: readonly Target[] = Object.freeze([])
 const NOBODY: ReadonlySet<Connection> = new Set()
-const PUBLISHED: Published = Object.freeze({ position: null })
+/** The same for all that is kept nowhere. */
+const PUBLISHED: Promise<Published> = Promise.resolve(Object.freeze({ position: null }))
 
 /** What stands behind `app.sockets`: the service, as applications use it. */
 export class ServiceSockets implements Sockets<unknown> {
@@ -83,7 +84,7 @@ export class ServiceSockets implements Sockets<unknown> {
     if (prepared.log !== null) return this.#store(prepared, prepared.log, targets)
     const except = targets.length === 0 ? NOBODY : new Set(targets.flatMap(target => this.#resolve(target)))
     publisher.send(prepared, except.size === 0 ? undefined : { except })
-    return Promise.resolve(PUBLISHED)
+    return PUBLISHED
   }
 
   #store({ channel, text }: Prepared, log: LogPolicy, targets: readonly Target[]): Promise<Published> {

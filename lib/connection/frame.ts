@@ -2,13 +2,37 @@ const TEXT = 0x81
 /** The first reserved bit: the message is compressed (RFC 7692 §6). */
 const COMPRESSED = 0x40
 const PING = 0x89
+/** Of a payload below 65,536 bytes. */
+const MAX_HEADER = 4
+
+/** Frames of short texts are cut from one piece of memory after the other, as Node's own pool would have it. */
+const SLAB_BYTES = 8_192
+/** A longer text may take more than a quarter of that, at three bytes for a code unit. */
+const MAX_SHORT_TEXT = 680
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+let used = 0
 
 /** Encodes text as one unmasked, final WebSocket frame (RFC 6455 §5.2). */
 export function encodeText(text: string): Buffer {
+  if (text.length <= MAX_SHORT_TEXT) return encodeShort(text)
   const length = Buffer.byteLength(text)
   const frame = begin(TEXT, length)
   frame.write(text, frame.byteLength - length)
   return frame
+}
+
+/** Written before its length is known: to ask first takes longer than to write. */
+function encodeShort(text: string): Buffer {
+  if (used + MAX_HEADER + 3 * text.length > SLAB_BYTES) {
+    slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+    used = 0
+  }
+  const payload = used + MAX_HEADER
+  const length = slab.write(text, payload)
+  const start = payload - headerLength(length)
+  used = payload + length
+  writeHeader(slab, start, TEXT, length)
+  return slab.subarray(start, used)
 }
 
 /** A text frame whose payload is compressed already. */
@@ -22,16 +46,20 @@ export function encodeCompressed(payload: Uint8Array): Buffer {
 function begin(first: number, length: number): Buffer {
   const header = headerLength(length)
   const frame = Buffer.allocUnsafe(header + length)
-  frame[0] = first
-  if (header === 2) frame[1] = length
-  else if (header === 4) {
-    frame[1] = 126
-    frame.writeUInt16BE(length, 2)
-  } else {
-    frame[1] = 127
-    frame.writeBigUInt64BE(BigInt(length), 2)
-  }
+  writeHeader(frame, 0, first, length)
   return frame
+}
+
+function writeHeader(to: Buffer, at: number, first: number, length: number): void {
+  to[at] = first
+  if (length < 126) to[at + 1] = length
+  else if (length < 65_536) {
+    to[at + 1] = 126
+    to.writeUInt16BE(length, at + 2)
+  } else {
+    to[at + 1] = 127
+    to.writeBigUInt64BE(BigInt(length), at + 2)
+  }
 }
 
 function headerLength(payload: number): number {

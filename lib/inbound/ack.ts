@@ -42,5 +42,6 @@ function ackText(channel: string, id: number, reply: string, position: Position 
   const place = position === null ? '' : `"position":${JSON.stringify(position)},`
   const answer = reply === '' ? '' : `"reply":${reply},`
   const param = `{${place}${answer}"stored":"${stored}"}`
-  return `{"channel":${JSON.stringify(channel)},"cmd":"$ack","id":${id},"param":${param}}`
+  // In a channel's name JSON escapes nothing.
+  return `{"channel":"${channel}","cmd":"$ack","id":${id},"param":${param}}`
 }

@@ -86,14 +86,12 @@ function passMessage({ inbox, frame, subscription }: Run): unknown {
   return inbox.onMessage({ channel: frame.channel, cmd: frame.cmd, param: frame.param, ...from }, connection)
 }
 
-/** What a handler works with; what few of them ask for is made when they do. */
+/** What a handler works with; what not every one asks for is made when it does. */
 class Context implements CommandContext {
   readonly channel: string
   readonly params: CommandContext['params']
   readonly connection: Connection
   readonly profile: CommandContext['profile']
-  readonly publish: CommandContext['publish']
-  readonly relay: CommandContext['relay']
   readonly #run: Run
 
   constructor(run: Run) {
@@ -102,19 +100,19 @@ class Context implements CommandContext {
     this.channel = channel.name
     this.params = channel.params
     this.connection = connection
-    const { profile } = connection
-    this.profile = profile
+    this.profile = connection.profile
     this.#run = run
-    const publish: CommandContext['publish'] = (event, options) => {
-      const message = event as OutgoingMessage
-      if (run.isOver) throw channelsError('FST_CHANNELS_PUBLISH_TOO_LATE', String(message?.cmd), run.frame.cmd)
-      run.collected.push({
-        message: profile === null ? message : { ...message, from: profile.id },
-        exceptSender: options?.exceptSender === true
-      })
-    }
-    this.publish = publish
-    this.relay = (cmd, options) => publish({ cmd, param: receivedParam(run.frame.text) ?? undefined }, options)
+  }
+
+  /** Bound, as handlers take it out of their context. */
+  get publish(): CommandContext['publish'] {
+    const run = this.#run
+    return (event, options) => collect(run, event as OutgoingMessage, options)
+  }
+
+  get relay(): CommandContext['relay'] {
+    const run = this.#run
+    return (cmd, options) => collect(run, { cmd, param: receivedParam(run.frame.text) ?? undefined }, options)
   }
 
   get idempotencyKey(): string | null {
@@ -129,6 +127,16 @@ class Context implements CommandContext {
   get logger(): CommandContext['logger'] {
     return this.connection.logger
   }
+}
+
+/** @throws FST_CHANNELS_PUBLISH_TOO_LATE */
+function collect(run: Run, message: OutgoingMessage, options: Parameters<CommandContext['publish']>[1]): void {
+  const { profile } = run.subscription.connection
+  if (run.isOver) throw channelsError('FST_CHANNELS_PUBLISH_TOO_LATE', String(message?.cmd), run.frame.cmd)
+  run.collected.push({
+    message: profile === null ? message : { ...message, from: profile.id },
+    exceptSender: options?.exceptSender === true
+  })
 }
 
 /** All that can fail comes before the first publication: half a command's effects must not go out. */

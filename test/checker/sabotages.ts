@@ -24,9 +24,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/connection/outbox.ts',
-        search: 'this.#owner.transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])',
+        search: 'transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])',
         replace:
-          'this.#owner.transport.write(rest === null ? [first] : Math.random() < 0.05 ? [...rest.map(({ frames }) => frames), first] : [first, ...rest.map(({ frames }) => frames)])'
+          'transport.write(rest === null ? [first] : Math.random() < 0.05 ? [...rest.map(({ frames }) => frames), first] : [first, ...rest.map(({ frames }) => frames)])'
       }
     ]
   },
@@ -37,9 +37,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/connection/outbox.ts',
-        search: 'this.#owner.transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])',
+        search: 'transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])',
         replace:
-          'this.#owner.transport.write(rest === null ? (origin !== null && Math.random() < 0.001 ? [first, first] : [first]) : [first, ...rest.map(({ frames }) => frames)])'
+          'transport.write(rest === null ? (origin !== null && Math.random() < 0.001 ? [first, first] : [first]) : [first, ...rest.map(({ frames }) => frames)])'
       }
     ]
   },
