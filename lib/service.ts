@@ -111,7 +111,7 @@ export class Service {
       ...{ clock, turn: this.turn, closeGraceMs: times.closeGraceMs },
       ...{ outboxBytes: limits.outboxBytes, messageBytes: limits.messageBytes },
       events: {
-        text: (from, text) => this.#dispatcher.text(from, text),
+        text: (from, text, bytes) => this.#dispatcher.text(from, text, bytes),
         control: from => this.#dispatcher.control(from),
         slow: from => this.#abandon(from, 'slow'),
         violated: (_from, name) => refusals.count(name),

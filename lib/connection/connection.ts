@@ -237,8 +237,8 @@ export class Connection implements Receiver, Pulse {
     this.#host.events.slow(this)
   }
 
-  text(text: string): void {
-    if (this.open) this.#host.events.text(this, text)
+  text(text: string, bytes: number): void {
+    if (this.open) this.#host.events.text(this, text, bytes)
   }
 
   /** From here on nothing is sent or taken any more, however long the closing handshake lasts. */

@@ -39,7 +39,7 @@ export interface ConnectionParts {
 export type ConnectionKind = 'channels.v1' | 'plain'
 
 export interface ConnectionEvents {
-  text(connection: Connection, text: string): void
+  text(connection: Connection, text: string, bytes: number): void
   control(connection: Connection): void
   slow(connection: Connection): void
   /** The connection is closing with the code of that name, because the peer broke a rule of the transport. */

@@ -6,7 +6,8 @@ export type Framing = 'websocket'
 /** What a transport tells the connection above it. Each call is made outside any call that the connection makes. */
 export interface Receiver {
   /** One text message, whole and valid UTF-8. */
-  text(text: string): void
+  /** `bytes` is its length in UTF-8. */
+  text(text: string, bytes: number): void
   binary(): void
   /** A protocol-level ping or pong: it counts as a sign of life and against the rate. */
   control(): void

@@ -166,7 +166,7 @@ export class WebSocketTransport implements Transport, NativeTarget {
   message(data: RawData, isBinary: boolean): void {
     this.#events++
     if (isBinary) this.#receiver?.binary()
-    else this.#receiver?.text((data as Buffer).toString())
+    else this.#receiver?.text((data as Buffer).toString(), (data as Buffer).byteLength)
   }
 
   /** @internal */

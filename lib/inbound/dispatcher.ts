@@ -69,10 +69,9 @@ export class Dispatcher {
     if (inbox !== null) this.#limitRate(connection, inbox)
   }
 
-  text(connection: Connection, text: string): void {
+  text(connection: Connection, text: string, bytes: number): void {
     const inbox = inboxOf(connection)
     if (inbox === null) return
-    const bytes = Buffer.byteLength(text)
     connection.traffic.countIn(bytes)
     this.#limitRate(connection, inbox)
     if (!connection.open) return

@@ -79,12 +79,12 @@ export function decodeFrame(text: string, options: DecodeOptions): ReceivedFrame
 }
 
 function frameOf(text: string, value: Record<string, unknown>, strict: boolean): ReceivedFrame {
-  if (strict) {
-    for (const key of Object.keys(value)) {
-      if (!KNOWN_FIELDS.has(key)) throw new FrameError(`unknown field ${JSON.stringify(key.slice(0, 32))}`)
-    }
-  }
   const { channel, cmd, param, id, ref } = value
+  const known = count(channel) + count(cmd) + count(param) + count(id) + count(ref)
+  // Most have no other field, and need not be looked through.
+  const keys = strict ? Object.keys(value) : []
+  const unknown = keys.length > known ? keys.find(key => !KNOWN_FIELDS.has(key)) : undefined
+  if (unknown !== undefined) throw new FrameError(`unknown field ${JSON.stringify(unknown.slice(0, 32))}`)
   if (typeof cmd !== 'string' || cmd.length === 0 || cmd.length > 128) {
     throw new FrameError('cmd must be a string of 1 to 128 characters')
   }
@@ -97,6 +97,10 @@ function frameOf(text: string, value: Record<string, unknown>, strict: boolean):
   if (isCount(id)) frame.id = id
   if (isCount(ref)) frame.ref = ref
   return frame
+}
+
+function count(field: unknown): number {
+  return field === undefined ? 0 : 1
 }
 
 /**

@@ -190,7 +190,7 @@ export class WireTransport implements Transport, Mouth<Sent> {
       this.#sendClose(close.code, close.reason)
       this.#down?.end()
       this.#over(close.code, close.reason)
-    } else this.#receiver?.text(text!)
+    } else this.#receiver?.text(text!, Buffer.byteLength(text!))
     return this.#end === null
   }
 
