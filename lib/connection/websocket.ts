@@ -38,8 +38,6 @@ type Borne = WebSocket & { [TRANSPORT]: WebSocketTransport }
  * never, so it holds no queue of its own that our bytes could overtake.
  */
 export class WebSocketTransport implements Transport, NativeTarget {
-  readonly framing = 'websocket'
-  readonly protocol: string
   readonly #ws: WebSocket
   readonly #socket: Socket
   /** Null where nothing is compressed. */
@@ -61,7 +59,6 @@ export class WebSocketTransport implements Transport, NativeTarget {
     this.#socket = socket
     this.#nativeWrites = nativeWrites
     this.#deflater = deflater !== null && ws.extensions.includes('permessage-deflate') ? deflater : null
-    this.protocol = ws.protocol
     // Of @fastify/websocket, whose listener keeps the request and the reply alive as long as the socket.
     const others = ws.listeners('error')
     ;(ws as Borne)[TRANSPORT] = this
@@ -72,6 +69,14 @@ export class WebSocketTransport implements Transport, NativeTarget {
     ws.on('close', onClose)
     for (const other of others) ws.off('error', other as (error: Error) => void)
     ws.pause()
+  }
+
+  get framing(): 'websocket' {
+    return 'websocket'
+  }
+
+  get protocol(): string {
+    return this.#ws.protocol
   }
 
   start(receiver: Receiver): void {
