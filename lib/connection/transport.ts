@@ -5,8 +5,7 @@ export type Framing = 'websocket'
 
 /** What a transport tells the connection above it. Each call is made outside any call that the connection makes. */
 export interface Receiver {
-  /** One text message, whole and valid UTF-8. */
-  /** `bytes` is its length in UTF-8. */
+  /** One text message, whole and valid UTF-8, of so many bytes. */
   text(text: string, bytes: number): void
   binary(): void
   /** A protocol-level ping or pong: it counts as a sign of life and against the rate. */
@@ -23,8 +22,6 @@ export interface Receiver {
  */
 export interface Transport {
   readonly framing: Framing
-  /** The subprotocol agreed on; empty where none. */
-  readonly protocol: string
   /** Begins delivery to the receiver; until then the peer is not read. A link that died before is reported at once. */
   start(receiver: Receiver): void
   /** Hands complete, encoded frames to the network in one write. After `end` or `destroy` it does nothing. */

@@ -38,6 +38,7 @@ type Borne = WebSocket & { [TRANSPORT]: WebSocketTransport }
  * never, so it holds no queue of its own that our bytes could overtake.
  */
 export class WebSocketTransport implements Transport, NativeTarget {
+  readonly framing = 'websocket'
   readonly #ws: WebSocket
   readonly #socket: Socket
   /** Null where nothing is compressed. */
@@ -69,14 +70,6 @@ export class WebSocketTransport implements Transport, NativeTarget {
     ws.on('close', onClose)
     for (const other of others) ws.off('error', other as (error: Error) => void)
     ws.pause()
-  }
-
-  get framing(): 'websocket' {
-    return 'websocket'
-  }
-
-  get protocol(): string {
-    return this.#ws.protocol
   }
 
   start(receiver: Receiver): void {

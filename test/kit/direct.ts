@@ -112,7 +112,6 @@ export function wireWebSocket(
 /** The server's side of it. */
 export class WireTransport implements Transport, Mouth<Sent> {
   readonly framing = 'websocket'
-  readonly protocol = SUBPROTOCOL
   onGone: () => void = noop
   readonly #host: Host
   #up: Pipe<Sent> | null = null
