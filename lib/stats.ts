@@ -1,4 +1,4 @@
-/** What went through a connection, a channel or the service. Bytes are of frames' text, without framing. */
+/** What went through a channel or the service. Bytes are of frames' text, without framing. */
 export class Traffic {
   messagesIn = 0
   bytesIn = 0
@@ -15,7 +15,7 @@ export class Traffic {
     this.bytesOut += bytes
   }
 
-  add(other: Traffic): void {
+  add(other: TrafficStats): void {
     this.messagesIn += other.messagesIn
     this.bytesIn += other.bytesIn
     this.messagesOut += other.messagesOut

@@ -186,7 +186,7 @@ export class Channel implements FeedSink {
    */
   add(subscription: Subscription): boolean {
     const member = this.#member(subscription)
-    this.#fanOut.flush()
+    this.#fanOut.admit(subscription.connection)
     subscription.index = this.members.push(subscription) - 1
     subscription.channel = this
     subscription.state = 'joined'
@@ -198,7 +198,7 @@ export class Channel implements FeedSink {
 
   /** No member any more; its user is still here until `depart`. What was published before is the leaving member's. */
   remove(subscription: Subscription): void {
-    this.#fanOut.flush()
+    this.#fanOut.dismiss(subscription.index)
     const moved = this.members.pop()!
     if (moved !== subscription) {
       this.members[subscription.index] = moved

@@ -6,7 +6,7 @@ import { closeCode, comesBack } from '../protocol/close-code.ts'
 import type { Frame } from '../protocol/message.ts'
 import { encodeFrame } from '../protocol/message.ts'
 import type { RegisteredProfile } from '../register.ts'
-import { Traffic } from '../stats.ts'
+import type { TrafficStats } from '../stats.ts'
 import { assertClose } from './close.ts'
 import { encodeText } from './frame.ts'
 import type { Pulse } from './heartbeat.ts'
@@ -42,7 +42,6 @@ export class Connection implements Receiver, Pulse {
   /** Milliseconds since 1970, by the wall clock. */
   readonly openedAt: number
   readonly logger: Logger
-  readonly traffic = new Traffic()
   /** @internal */
   slot = -1
   /** @internal */
@@ -54,9 +53,12 @@ export class Connection implements Receiver, Pulse {
   /** @internal */
   readonly transport: Transport
   /** @internal */
+  readonly outbox: Outbox
+  /** @internal */
   readonly cameWith: Resume | null
-  readonly #outbox: Outbox
   readonly #host: ConnectionHost
+  #messagesIn = 0
+  #bytesIn = 0
   #profile: RegisteredProfile | null
   #state: 'open' | 'closing' | 'closed' = 'open'
   #lost = false
@@ -80,12 +82,23 @@ export class Connection implements Receiver, Pulse {
     this.openedAt = host.clock.wall()
     this.logger = parts.logger
     this.transport = parts.transport
-    this.#outbox = new Outbox(host, this)
+    this.outbox = new Outbox(host, this)
   }
 
   /** Whose it is, as the profile loader last told; the user is the same for as long as it lasts. Null for nobody in particular. */
   get profile(): RegisteredProfile | null {
     return this.#profile
+  }
+
+  get traffic(): TrafficStats {
+    const { messagesOut, bytesOut } = this.outbox
+    return { messagesIn: this.#messagesIn, bytesIn: this.#bytesIn, messagesOut, bytesOut }
+  }
+
+  /** @internal A message has come. */
+  countIn(bytes: number): void {
+    this.#messagesIn++
+    this.#bytesIn += bytes
   }
 
   get open(): boolean {
@@ -114,7 +127,7 @@ export class Connection implements Receiver, Pulse {
 
   /** @internal Writes what is queued, and begins reading. */
   start(): void {
-    this.#outbox.flush()
+    this.outbox.flush()
     this.transport.start(this)
   }
 
@@ -125,23 +138,22 @@ export class Connection implements Receiver, Pulse {
 
   /** @internal Queues encoded frames; those of a channel say so. */
   sendEncoded(frames: Uint8Array, count: number, origin: Origin | null = null): void {
-    this.traffic.countOut(count, frames.byteLength)
-    this.#outbox.push(frames, origin)
+    this.outbox.push(frames, count, origin)
   }
 
   /** @internal Takes back what is queued of a channel. */
   purge(channel: string): void {
-    this.#outbox.purge(channel)
+    this.outbox.purge(channel)
   }
 
   /** @internal Whether frames of that channel may be on their way to the operating system. */
   holds(channel: string): boolean {
-    return this.#outbox.holds(channel)
+    return this.outbox.holds(channel)
   }
 
   /** @internal Writes what is queued. */
   flush(): void {
-    this.#outbox.flush()
+    this.outbox.flush()
   }
 
   /** @internal Calls `task` once the connection takes no more part in anything. */
@@ -180,7 +192,7 @@ export class Connection implements Receiver, Pulse {
   }
 
   #drained(): Promise<void> {
-    this.#outbox.flush()
+    this.outbox.flush()
     return new Promise(resolve => this.transport.whenDrained(resolve))
   }
 
@@ -204,7 +216,7 @@ export class Connection implements Receiver, Pulse {
     assertClose(code, reason)
     if (this.#state !== 'open') return
     this.#host.turn.distribute()
-    this.#outbox.flush()
+    this.outbox.flush()
     if (this.#state === 'open') this.#end(code, reason)
   }
 
@@ -245,7 +257,7 @@ export class Connection implements Receiver, Pulse {
   #detach(state: 'closing' | 'closed'): void {
     this.#state = state
     this.#graceTimer?.cancel()
-    this.#outbox.close()
+    this.outbox.close()
     const ends = this.#ends
     this.#ends = null
     for (const task of ends ?? []) task()

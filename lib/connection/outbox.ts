@@ -33,6 +33,11 @@ interface Waiting {
 export class Outbox implements Flushable {
   readonly #parts: OutboxParts
   readonly #owner: OutboxOwner
+  /** The owner's. */
+  readonly #transport: Transport
+  /** What was put into it so far. */
+  messagesOut = 0
+  bytesOut = 0
   #first: Uint8Array | null = null
   #firstOrigin: Origin | null = null
   /** Behind the first. */
@@ -46,13 +51,20 @@ export class Outbox implements Flushable {
   constructor(parts: OutboxParts, owner: OutboxOwner) {
     this.#parts = parts
     this.#owner = owner
+    this.#transport = owner.transport
   }
 
   /**
    * Takes encoded frames, to be written with the others of this turn. It calls nobody: channels push while they walk
    * their members, and whoever is closed for being slow is closed when the frames are written.
    */
-  push(frames: Uint8Array, origin: Origin | null): void {
+  push(frames: Uint8Array, count: number, origin: Origin | null): void {
+    this.messagesOut += count
+    this.bytesOut += frames.byteLength
+    this.#push(frames, origin)
+  }
+
+  #push(frames: Uint8Array, origin: Origin | null): void {
     if (this.#closed || this.#overflown) return
     if (this.#first === null) {
       this.#parts.turn.addOutbox(this)
@@ -64,6 +76,25 @@ export class Outbox implements Flushable {
     this.#overflown = this.#bytes > this.#parts.outboxBytes
   }
 
+  /** As `push`, of one piece, and written at once where nothing waits before it and that calls nobody either. */
+  write(frames: readonly [Uint8Array], count: number, origin: Origin): void {
+    const transport = this.#transport
+    if (this.#first !== null || !transport.quiet) {
+      this.push(frames[0], count, origin)
+      return
+    }
+    this.messagesOut += count
+    this.bytesOut += frames[0].byteLength
+    if (this.#closed || this.#overflown) return
+    if (this.#handed !== null && transport.buffered() === 0) this.#handed = null
+    transport.write(frames)
+    const buffered = transport.buffered()
+    if (buffered === 0) return
+    this.#note(origin.channel)
+    this.#overflown = buffered > this.#parts.outboxBytes
+    if (this.#overflown) this.#parts.turn.addOutbox(this)
+  }
+
   flush(): void {
     const first = this.#first
     const overflown = this.#overflown
@@ -71,7 +102,7 @@ export class Outbox implements Flushable {
     const origin = this.#firstOrigin
     const rest = this.#rest
     this.#empty()
-    const { transport } = this.#owner
+    const transport = this.#transport
     // Before it takes more, which it may hold to the end of the turn: what it held of other channels is gone.
     if (this.#handed !== null && transport.buffered() === 0) this.#handed = null
     if (first !== null && !overflown) {
@@ -94,7 +125,7 @@ export class Outbox implements Flushable {
     this.#empty()
     for (const { frames, origin } of waiting) {
       const kept = origin?.channel === channel ? origin.instead?.() : frames
-      if (kept !== undefined) this.push(kept, origin)
+      if (kept !== undefined) this.#push(kept, origin)
     }
     this.#overflown = overflown
   }
@@ -103,7 +134,7 @@ export class Outbox implements Flushable {
   holds(channel: string): boolean {
     const handed = this.#handed
     const known = typeof handed === 'string' ? handed === channel : handed?.has(channel) === true
-    return known && this.#owner.transport.buffered() > 0
+    return known && this.#transport.buffered() > 0
   }
 
   /** Drops what waits and takes no more. */

@@ -22,6 +22,8 @@ export interface Receiver {
  */
 export interface Transport {
   readonly framing: Framing
+  /** Whether `write` calls nobody, so that whoever walks over many may write to each. */
+  readonly quiet: boolean
   /** Begins delivery to the receiver; until then the peer is not read. A link that died before is reported at once. */
   start(receiver: Receiver): void
   /** Hands complete, encoded frames to the network in one write. After `end` or `destroy` it does nothing. */

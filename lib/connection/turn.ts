@@ -5,7 +5,8 @@ const SLICE = 2_000
 
 /** Something that has frames waiting to be put into outboxes. */
 export interface Batch {
-  distribute(): void
+  /** Where up to so many writes are enough for all of it, they may be made at once; tells how many were. */
+  distribute(writes: number): number
 }
 
 /** Something that has frames waiting to be written. */
@@ -69,14 +70,20 @@ export class Turn {
 
   /** Puts what was published so far into the outboxes, so that what is sent next comes after it. */
   distribute(): void {
+    this.#distribute(0)
+  }
+
+  #distribute(writes: number): number {
     const batches = this.#batches
     this.#batches = []
     let done = 0
+    let written = 0
     try {
-      while (done < batches.length) batches[done++]!.distribute()
+      while (done < batches.length) written += batches[done++]!.distribute(writes)
     } finally {
       if (done < batches.length) this.#batches = [...batches.slice(done), ...this.#batches]
     }
+    return written
   }
 
   #schedule(): void {
@@ -85,9 +92,11 @@ export class Turn {
     this.#clock.soon(() => {
       // What is put into outboxes here is written here, and needs no other turn.
       try {
-        this.distribute()
+        // A batch that is alone shares no write with others but what is in the outboxes already.
+        const alone = this.#batches.length === 1 && this.scope === null
+        const written = this.#distribute(alone ? SLICE : 0)
         this.#scheduled = false
-        this.#write(SLICE)
+        this.#write(SLICE - written)
       } catch (error) {
         // Whoever threw is not the only one who waits.
         this.#scheduled = false

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import type { RawData, WebSocket } from 'ws'
 import type { CloseName } from '../protocol/close-code.ts'
 import type { Deflater } from './deflate.ts'
@@ -70,6 +70,11 @@ export class WebSocketTransport implements Transport, NativeTarget {
     ws.on('close', onClose)
     for (const other of others) ws.off('error', other as (error: Error) => void)
     ws.pause()
+  }
+
+  /** Other streams, and what TLS is over, may bring their bytes to somebody within the call. */
+  get quiet(): boolean {
+    return this.#socket.constructor === Socket
   }
 
   start(receiver: Receiver): void {

@@ -72,7 +72,7 @@ export class Dispatcher {
   text(connection: Connection, text: string, bytes: number): void {
     const inbox = inboxOf(connection)
     if (inbox === null) return
-    connection.traffic.countIn(bytes)
+    connection.countIn(bytes)
     this.#limitRate(connection, inbox)
     if (!connection.open) return
     let frame: ReceivedFrame

@@ -11,9 +11,14 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/connection/outbox.ts',
-        search: 'if (this.#closed || this.#overflown) return',
+        search: 'if (this.#closed || this.#overflown) return if (this.#first === null)',
         replace:
-          'if (this.#closed || this.#overflown || (origin !== null && origin.instead === undefined && Math.random() < 0.001)) return'
+          'if (this.#closed || this.#overflown || (origin !== null && origin.instead === undefined && Math.random() < 0.001)) return ; if (this.#first === null)'
+      },
+      {
+        file: 'lib/connection/outbox.ts',
+        search: 'if (this.#closed || this.#overflown) return if (this.#handed',
+        replace: 'if (this.#closed || this.#overflown || Math.random() < 0.001) return ; if (this.#handed'
       }
     ]
   },
@@ -40,6 +45,11 @@ export const SABOTAGES: readonly Sabotage[] = [
         search: 'transport.write(rest === null ? [first] : [first, ...rest.map(({ frames }) => frames)])',
         replace:
           'transport.write(rest === null ? (origin !== null && Math.random() < 0.001 ? [first, first] : [first]) : [first, ...rest.map(({ frames }) => frames)])'
+      },
+      {
+        file: 'lib/connection/outbox.ts',
+        search: 'transport.write(frames)',
+        replace: 'transport.write(Math.random() < 0.001 ? [frames[0], frames[0]] : frames)'
       }
     ]
   },
@@ -331,9 +341,9 @@ export const SABOTAGES: readonly Sabotage[] = [
     finds: ['duplicate', 'silent-hole', 'foreign'],
     patches: [
       {
-        file: 'lib/channel/channel.ts',
-        search: 'const member = this.#member(subscription) this.#fanOut.flush()',
-        replace: 'const member = this.#member(subscription)'
+        file: 'lib/channel/fan-out.ts',
+        search: 'this.flush() this.#outboxes.push(outbox)',
+        replace: 'this.#outboxes.push(outbox)'
       }
     ]
   },

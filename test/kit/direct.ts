@@ -112,6 +112,7 @@ export function wireWebSocket(
 /** The server's side of it. */
 export class WireTransport implements Transport, Mouth<Sent> {
   readonly framing = 'websocket'
+  readonly quiet = true
   onGone: () => void = noop
   readonly #host: Host
   #up: Pipe<Sent> | null = null

@@ -21,7 +21,7 @@ t.test('an outbox knows each channel of which its link may still hold something,
   const { link, outbox } = overStoppedLink()
   const held = () => ['a', 'b', 'c'].filter(channel => outbox.holds(channel)).join(' ')
   const write = (...channels: Array<string | null>) => {
-    for (const channel of channels) outbox.push(new Uint8Array(10), channel === null ? null : { channel })
+    for (const channel of channels) outbox.push(new Uint8Array(10), 1, channel === null ? null : { channel })
     outbox.flush()
     return held()
   }
@@ -43,7 +43,7 @@ t.test('over a link that puts off what it writes it knows the channels of the la
   link.stopped = false
   link.puttingOff = true
   for (let n = 0; n < 100; n++) {
-    outbox.push(new Uint8Array(10), { channel: `room-${n}` })
+    outbox.push(new Uint8Array(10), 1, { channel: `room-${n}` })
     outbox.flush()
     t.equal(outbox.holds(`room-${n}`), true, 'as long as it is put off')
     link.buffered = 0
@@ -54,3 +54,31 @@ t.test('over a link that puts off what it writes it knows the channels of the la
     [99]
   )
 })
+
+t.test(
+  'what is written at once is bounded as what waits is, and nothing is written to who is over it or closed',
+  async t => {
+    const { link, outbox } = overStoppedLink()
+    const write = () => {
+      outbox.write([new Uint8Array(600)], 1, { channel: 'a' })
+      return link.buffered
+    }
+    t.strictSame([write(), write(), write()], [600, 1_200, 1_200])
+    t.equal(outbox.messagesOut, 3)
+    const other = overStoppedLink()
+    other.outbox.close()
+    other.outbox.write([new Uint8Array(600)], 1, { channel: 'a' })
+    t.equal(other.link.buffered, 0)
+  }
+)
+
+t.test(
+  'what a link held of other channels is forgotten once it has handed it on, before more is written at once',
+  async t => {
+    const { link, outbox } = overStoppedLink()
+    outbox.write([new Uint8Array(10)], 1, { channel: 'a' })
+    link.buffered = 0
+    outbox.write([new Uint8Array(10)], 1, { channel: 'b' })
+    t.strictSame([outbox.holds('a'), outbox.holds('b')], [false, true])
+  }
+)
