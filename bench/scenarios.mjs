@@ -51,8 +51,9 @@ export const SCENARIOS = {
     ...{ peers: OTHERS, key: 'p50_us', better: 'less', goals: { ws: 1.3 } }
   },
   'lat-1000': {
-    about: '25 messages a second to 1,000 subscribers: p99 of the latency, in µs',
-    load: { mode: 'pub', conns: 1000, rate: 25, warmup: 1, duration: 4 },
+    // Of a publication in a hundred p99 is all there is: what a thousand handshakes left behind is collected before.
+    about: '25 messages a second to 1,000 subscribers, after five seconds of it: p99 of the latency, in µs',
+    load: { mode: 'pub', conns: 1000, rate: 25, warmup: 5, duration: 4 },
     ...{ peers: OTHERS, key: 'p99_us', better: 'less', goals: { ws: 1, socketio: 0.75 } }
   },
   idle: {
@@ -76,7 +77,8 @@ export const SCENARIOS = {
     ...{ key: 'handshakes_s', better: 'more', goals: { 'fastify-websocket': 0.85, socketio: 1.6 } }
   },
   echo: {
-    about: '200 clients, four commands under way each, every one with an id and acked: commands a second',
+    about: '200 clients, four commands under way each, every one with an id and acked, three times: commands a second',
+    times: 3,
     load: { mode: 'echo', conns: 200, depth: 4, warmup: 1, duration: 3 },
     ...{ peers: OTHERS, key: 'deliveries_s', better: 'more', goals: { ws: 1.2 } }
   },

@@ -25,6 +25,13 @@ interface Reply {
   readonly origin: Origin | null
 }
 
+/** A batch that is being written, and how far it has come. */
+interface Walk {
+  readonly batch: Uint8Array
+  readonly messages: number
+  next: number
+}
+
 /**
  * One channel's publications of one turn. Each was encoded once; at the turn's end they become one buffer that every
  * member shares, so that a burst costs each socket one write.
@@ -40,6 +47,7 @@ export class FanOut implements Batch {
   /** Null where there are none: an array that is kept from turn to turn grows old, and what was in it is then kept as well. */
   #entries: Entry[] | null = null
   #replies: Reply[] | null = null
+  #walk: Walk | null = null
   #bytes = 0
   #plain = true
   #listed = false
@@ -86,6 +94,7 @@ export class FanOut implements Batch {
 
   /** Sends a frame to one member after everything published so far. */
   reply(connection: Connection, frame: Uint8Array, origin: Origin | null): void {
+    this.#finish()
     if (this.#entries === null) connection.sendEncoded(frame, 1, origin)
     else if (this.#replies === null) this.#replies = [{ connection, frame, origin }]
     else this.#replies.push({ connection, frame, origin })
@@ -103,13 +112,13 @@ export class FanOut implements Batch {
     this.#turn.addBatch(this)
   }
 
-  distribute(writes: number): number {
+  distribute(writes: number): void {
     this.#listed = false
     if (this.#touched) {
       this.#touched = false
       this.#beforeBatch()
     }
-    return this.#flush(writes)
+    this.#flush(writes)
   }
 
   /** Puts what was published so far into the members' outboxes. */
@@ -117,21 +126,23 @@ export class FanOut implements Batch {
     this.#flush(0)
   }
 
-  #flush(writes: number): number {
+  #flush(writes: number): void {
+    this.#finish()
     const entries = this.#entries
-    if (entries === null) return 0
+    if (entries === null) return
     const replies = this.#replies
     const plain = this.#plain
     this.#entries = null
     this.#replies = null
     this.#bytes = 0
     this.#plain = true
-    let written = 0
-    if (!plain) this.#shareByAudience(entries)
-    else if (this.#outboxes.length > writes) this.#share(entries)
-    else written = this.#write(entries, replies)
-    for (const { connection, frame, origin } of replies ?? []) connection.sendEncoded(frame, 1, origin)
-    return written
+    try {
+      if (!plain) this.#shareByAudience(entries)
+      else if (this.#outboxes.length > writes) this.#share(entries)
+      else this.#write(entries, replies)
+    } finally {
+      for (const { connection, frame, origin } of replies ?? []) connection.sendEncoded(frame, 1, origin)
+    }
   }
 
   #share(entries: readonly Entry[]): void {
@@ -142,19 +153,33 @@ export class FanOut implements Batch {
   }
 
   /** As `#share`, and in one walk: until it came to them a second time, the first of a thousand would have left the caches. */
-  #write(entries: readonly Entry[], replies: readonly Reply[] | null): number {
+  #write(entries: readonly Entry[], replies: readonly Reply[] | null): void {
     const batch = join(entries)
     const frames = [batch] as const
     const outboxes = this.#outboxes
     // What they are still to get goes with it.
     const waiting = replies === null ? null : new Set(replies.map(({ connection }) => connection.outbox))
-    for (let i = 0; i < outboxes.length; i++) {
-      const outbox = outboxes[i]!
-      if (waiting?.has(outbox) === true) outbox.push(batch, entries.length, this.#origin)
-      else outbox.write(frames, entries.length, this.#origin)
-    }
     this.#count(entries.length, batch)
-    return outboxes.length
+    const walk = { batch, messages: entries.length, next: 0 }
+    this.#walk = walk
+    try {
+      while (this.#walk === walk && walk.next < outboxes.length) {
+        const outbox = outboxes[walk.next++]!
+        if (waiting?.has(outbox) === true) outbox.push(batch, entries.length, this.#origin)
+        else outbox.write(frames, entries.length, this.#origin)
+      }
+    } finally {
+      this.#finish()
+    }
+  }
+
+  /** Puts what a walk has not come to into outboxes: where a write has thrown, or called somebody after all. */
+  #finish(): void {
+    const walk = this.#walk
+    if (walk === null) return
+    this.#walk = null
+    const outboxes = this.#outboxes
+    while (walk.next < outboxes.length) outboxes[walk.next++]!.push(walk.batch, walk.messages, this.#origin)
   }
 
   #count(messages: number, { byteLength }: Uint8Array): void {

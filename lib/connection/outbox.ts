@@ -79,12 +79,13 @@ export class Outbox implements Flushable {
   /** As `push`, of one piece, and written at once where nothing waits before it and that calls nobody either. */
   write(frames: readonly [Uint8Array], count: number, origin: Origin): void {
     const transport = this.#transport
-    if (this.#first !== null || !transport.quiet) {
+    const { byteLength } = frames[0]
+    if (this.#first !== null || byteLength > this.#parts.outboxBytes || !transport.quiet) {
       this.push(frames[0], count, origin)
       return
     }
     this.messagesOut += count
-    this.bytesOut += frames[0].byteLength
+    this.bytesOut += byteLength
     if (this.#closed || this.#overflown) return
     if (this.#handed !== null && transport.buffered() === 0) this.#handed = null
     transport.write(frames)

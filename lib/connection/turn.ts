@@ -5,8 +5,8 @@ const SLICE = 2_000
 
 /** Something that has frames waiting to be put into outboxes. */
 export interface Batch {
-  /** Where up to so many writes are enough for all of it, they may be made at once; tells how many were. */
-  distribute(writes: number): number
+  /** Where up to so many writes are enough for all of it, they may be made at once. */
+  distribute(writes: number): void
 }
 
 /** Something that has frames waiting to be written. */
@@ -73,17 +73,15 @@ export class Turn {
     this.#distribute(0)
   }
 
-  #distribute(writes: number): number {
+  #distribute(writes: number): void {
     const batches = this.#batches
     this.#batches = []
     let done = 0
-    let written = 0
     try {
-      while (done < batches.length) written += batches[done++]!.distribute(writes)
+      while (done < batches.length) batches[done++]!.distribute(writes)
     } finally {
       if (done < batches.length) this.#batches = [...batches.slice(done), ...this.#batches]
     }
-    return written
   }
 
   #schedule(): void {
@@ -92,11 +90,12 @@ export class Turn {
     this.#clock.soon(() => {
       // What is put into outboxes here is written here, and needs no other turn.
       try {
-        // A batch that is alone shares no write with others but what is in the outboxes already.
+        // A batch that is alone shares writes only with what is in the outboxes already. All of it is one slice then, so
+        // that nobody waits for those who are written to at once.
         const alone = this.#batches.length === 1 && this.scope === null
-        const written = this.#distribute(alone ? SLICE : 0)
+        this.#distribute(alone ? SLICE - this.#outboxes.length : 0)
         this.#scheduled = false
-        this.#write(SLICE - written)
+        this.#write(SLICE)
       } catch (error) {
         // Whoever threw is not the only one who waits.
         this.#scheduled = false

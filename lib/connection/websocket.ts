@@ -72,9 +72,9 @@ export class WebSocketTransport implements Transport, NativeTarget {
     ws.pause()
   }
 
-  /** Other streams, and what TLS is over, may bring their bytes to somebody within the call. */
+  /** Other streams, and what TLS is over, may bring their bytes to somebody within the call, as may a `write` of its own. */
   get quiet(): boolean {
-    return this.#socket.constructor === Socket
+    return this.#socket.constructor === Socket && this.#socket.write === Socket.prototype.write
   }
 
   start(receiver: Receiver): void {

@@ -119,6 +119,22 @@ t.test('over TLS it is all the same to clients, and nothing is written natively'
   t.strictSame(await story(t, { fastify, native: never, compression: true }), [['after it']])
 })
 
+t.test('which sockets are written to in the walk over all: plain ones, whose `write` nobody has replaced', async t => {
+  const quiet = async (options: ServerOptions, prepare: (socket: Socket) => void = () => {}): Promise<boolean[]> => {
+    const { app, dial } = await room(t, options)
+    app.server.on('connection', prepare)
+    const client = await dial()
+    const all = app.sockets.connections().map(({ transport }) => transport.quiet)
+    client.ws.close()
+    await once(client.ws, 'close')
+    return all
+  }
+  t.strictSame(await quiet({}), [true])
+  t.strictSame(await quiet({ fastify: { https: { key: KEY, cert: CERTIFICATE } } as never }), [false])
+  const own = (socket: Socket): void => void Object.assign(socket, { write: socket.write.bind(socket) })
+  t.strictSame(await quiet({}, own), [false])
+})
+
 /** A reader stops, and another goes on; the code that the former is closed with. */
 async function stopping(t: Teardown, options: ServerOptions): Promise<number> {
   const { app, dial, say } = await room(t, { ...options, limits: { outboxBytes: 262_144 } })

@@ -203,13 +203,89 @@ t.test('a batch for more than two thousand leaves in slices, and one for as many
   await publish()
   t.strictSame(seen.splice(0), [2_000, 2_000])
   const other = connect()
-  other.connection.sendEncoded(frame('aside'), 1)
-  fanOut.publish(frame('one'))
-  clock.soon(() => seen.push(written(), other.transport.writes))
+  const [member] = peers
+  const all = (): number => written() + other.transport.writes
+  const press = (turns: number): void => {
+    other.connection.sendEncoded(frame('aside'), 1)
+    fanOut.publish(frame('one'))
+    fanOut.reply(member!.connection, frame('ack'), null)
+    const before = all()
+    clock.soon(() => {
+      seen.push(other.transport.writes)
+      t.ok(all() - before <= 2_000)
+      if (turns > 1) press(turns - 1)
+    })
+  }
+  press(5)
   await clock.advance(0)
-  t.strictSame([...seen.splice(0), other.transport.writes], [4_000, 0, 1], 'and whoever else is written to comes after')
+  t.strictSame(seen.splice(0), [1, 2, 3, 4, 5], 'whoever was first is not put off by what comes after, turn by turn')
+  t.strictSame(member!.transport.commands.splice(0), ['one', ...Array(5).fill(['one', 'ack']).flat()])
+  const before = written()
   peers.push(connect())
   join(peers.at(-1)!)
   await publish()
-  t.strictSame(seen, [6_000, 6_001])
+  t.strictSame(seen, [before + 2_000, before + 2_001])
 })
+
+t.test('what could not be written at once leaves in the same turn as long as all of it is a slice', async t => {
+  const { clock, connect, channel } = stage()
+  const peers = Array.from({ length: 1_500 }, () => connect(noop))
+  const { fanOut } = channel(peers)
+  const seen: number[] = []
+  fanOut.publish(frame('one'))
+  clock.soon(() => seen.push(peers.filter(({ transport }) => transport.writes === 1).length))
+  await clock.advance(0)
+  t.strictSame(seen, [1_500])
+})
+
+t.test('a batch that is over the bound by itself is given to no link', async t => {
+  const { clock, connect, channel, slow } = stage()
+  const peers = [connect(), connect()]
+  const { fanOut } = channel(peers)
+  for (let n = 0; n < 3; n++) fanOut.publish(frame('m', 'x'.repeat(4_000)))
+  await clock.advance(0)
+  t.equal(slow.length, 2)
+  t.strictSame(
+    peers.map(({ transport }) => transport.writes),
+    [0, 0]
+  )
+})
+
+t.test(
+  'a link that throws while it is written to, or calls somebody against its word, costs nobody else anything',
+  async t => {
+    const { clock, connect, channel } = stage()
+    const peers = [connect(), connect(), connect(), connect(), connect()]
+    const [, bad, third, , last] = peers
+    const late = [connect(), connect()]
+    const { fanOut, join, leave, traffic } = channel(peers)
+    const write = bad!.transport.write.bind(bad!.transport)
+    bad!.transport.write = () => {
+      bad!.transport.write = write
+      throw new Error('no')
+    }
+    fanOut.publish(frame('one'))
+    fanOut.reply(last!.connection, frame('ack'), null)
+    await t.rejects(clock.advance(0), { message: 'no' })
+    await clock.advance(0)
+    const take = (): string[] => {
+      const all = peers.map(({ transport }) => transport.frames.splice(0).map(({ cmd }) => cmd))
+      return all.map(commands => commands.join(' '))
+    }
+    t.strictSame(take(), ['one', '', 'one', 'one', 'one ack'])
+    t.equal(traffic.messagesOut, 5)
+    bad!.transport.write = frames => {
+      bad!.transport.write = write
+      write(frames)
+      leave(0)
+      for (const peer of late) join(peer)
+      fanOut.reply(third!.connection, frame('left'), null)
+      fanOut.publish(frame('three'))
+    }
+    fanOut.publish(frame('two'))
+    await clock.advance(0)
+    await clock.advance(0)
+    t.strictSame(take(), ['two', 'two three', 'two left three', 'two three', 'two three'])
+    for (const { transport } of late) t.strictSame(transport.commands, ['three'])
+  }
+)

@@ -1,19 +1,8 @@
 import t from 'tap'
-import type { Batch } from '../../lib/connection/turn.ts'
 import { Turn } from '../../lib/connection/turn.ts'
 import { ManualClock } from '../fixtures/clock.ts'
 
 const noop = (): void => {}
-
-/** A batch that puts something into outboxes. */
-function batch(distribute: () => void): Batch {
-  return {
-    distribute: () => {
-      distribute()
-      return 0
-    }
-  }
-}
 
 t.test('more than two thousand writes leave in slices, in order, and others get their turn between them', async t => {
   const clock = new ManualClock()
@@ -79,15 +68,15 @@ t.test(
     const turn = new Turn(clock)
     const written: string[] = []
     const outbox = (name: string) => ({ flush: () => written.push(name) })
-    turn.addBatch(batch(() => turn.addOutbox(outbox('a'))))
+    turn.addBatch({ distribute: () => turn.addOutbox(outbox('a')) })
     await clock.advance(0)
     t.strictSame([turns, written], [1, ['a']])
-    turn.addBatch(
-      batch(() => {
+    turn.addBatch({
+      distribute: () => {
         turn.addOutbox(outbox('b'))
-        turn.addBatch(batch(() => turn.addOutbox(outbox('c'))))
-      })
-    )
+        turn.addBatch({ distribute: () => turn.addOutbox(outbox('c')) })
+      }
+    })
     await clock.advance(0)
     t.strictSame([turns, written], [3, ['a', 'b', 'c']])
   }
@@ -146,9 +135,9 @@ t.test('whoever throws keeps nothing of the others from leaving', async t => {
   const fail = () => {
     throw new Error('as asked')
   }
-  turn.addBatch(batch(() => turn.addOutbox(outbox('a'))))
+  turn.addBatch({ distribute: () => turn.addOutbox(outbox('a')) })
   turn.addBatch({ distribute: fail })
-  turn.addBatch(batch(() => turn.addOutbox(outbox('b'))))
+  turn.addBatch({ distribute: () => turn.addOutbox(outbox('b')) })
   t.throws(tasks.shift()!, { message: 'as asked' })
   t.strictSame(written, [])
   tasks.shift()!()
