@@ -100,6 +100,29 @@ t.test('a batch that is alone in its turn costs each member one write, with what
   t.equal(sender!.connection.traffic.messagesOut, 3)
 })
 
+t.test(
+  'it is written while its members are walked: before what waits for others, and outboxes are left to who has to wait',
+  async t => {
+    const { clock, connect, channel } = stage()
+    const order: string[] = []
+    const named = (name: string) => {
+      const peer = connect()
+      const write = peer.transport.write.bind(peer.transport)
+      peer.transport.write = frames => {
+        order.push(name)
+        write(frames)
+      }
+      return peer
+    }
+    const [stranger, first, waiting, last] = ['stranger', 'first', 'waiting', 'last'].map(named)
+    const { fanOut } = channel([first!, waiting!, last!])
+    for (const { connection } of [stranger!, waiting!]) connection.sendEncoded(frame('aside'), 1)
+    fanOut.publish(frame('one'))
+    await clock.advance(0)
+    t.strictSame(order, ['first', 'last', 'stranger', 'waiting'])
+  }
+)
+
 t.test('what several channels publish in one turn costs a connection one write', async t => {
   const { clock, connect, channel } = stage()
   const peer = connect()
