@@ -1,4 +1,4 @@
-/** What went through a channel or the service. Bytes are of frames' text, without framing. */
+/** What went through a channel or the service. Bytes in are of text, bytes out of whole frames. */
 export class Traffic {
   messagesIn = 0
   bytesIn = 0

@@ -90,6 +90,7 @@ export class Connection implements Receiver, Pulse {
     return this.#profile
   }
 
+  /** What went through it until now: a count that is read again has to be asked for again. */
   get traffic(): TrafficStats {
     const { messagesOut, bytesOut } = this.outbox
     return { messagesIn: this.#messagesIn, bytesIn: this.#bytesIn, messagesOut, bytesOut }
