@@ -196,9 +196,7 @@ export class Service {
     { channel, metadata }: OpenRequest,
     { session, resumed }: OpenedSession
   ): Connection {
-    const id = Buffer.from(this.parts.clock.randomBytes(16)).toString('base64url')
     const connection = new Connection(this.#host, {
-      id,
       transport,
       session: session.id,
       resumed,
@@ -208,7 +206,8 @@ export class Service {
       metadata: Object.keys(metadata).length === 0 ? NO_METADATA : Object.freeze({ ...metadata }),
       ip: rendezvous.ip,
       route: channel,
-      logger: rendezvous.logger.child({ connectionId: id })
+      action: rendezvous.action,
+      logger: rendezvous.logger
     })
     this.connections.add(connection)
     this.#heartbeat.add(connection)

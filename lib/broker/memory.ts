@@ -1,4 +1,5 @@
 import { AgedMap } from '../aged-map.ts'
+import { newEpoch, newTag } from '../chance.ts'
 import { assertKeys } from '../options.ts'
 import type { Clock } from '../protocol/clock.ts'
 import type { Position } from '../protocol/position.ts'
@@ -18,7 +19,6 @@ import type {
   Receiver,
   SessionRecord
 } from './broker.ts'
-import { newEpoch, newTag } from './chance.ts'
 import { bound, withDefaults } from './defaults.ts'
 import { Deliveries } from './deliveries.ts'
 import { Log } from './log.ts'

@@ -256,7 +256,7 @@ export class Channels {
       return
     }
     channel.remove(subscription)
-    if (reason === 'revoked') connection.purge(name)
+    if (reason === 'revoked') connection.outbox.purge(name)
     this.#tellLeft(connection, name, reason, ref)
     this.#observer.left(connection, name, reason)
     this.#departures.leave(channel, connection, reason)

@@ -47,7 +47,9 @@ export class Revoker {
     this.#forgetLost(userId, channel)
     const links = connections.linksOfUser(userId)
     const ended = channel === null ? this.#closeAll(userId, links) : this.#leaveAll(links, channel)
-    const holding = links.filter(link => (channel === null ? link.transport.buffered() > 0 : link.holds(channel)))
+    const holding = links.filter(link =>
+      channel === null ? link.transport.buffered() > 0 : link.outbox.holds(channel)
+    )
     await Promise.all(holding.map(link => this.#drained(link)))
     return ended
   }
@@ -81,7 +83,7 @@ export class Revoker {
       } else {
         if (membership !== undefined) membership.overtaken = true
         // It may have been a member until a moment ago.
-        connection.purge(channel)
+        connection.outbox.purge(channel)
       }
       connection.flush()
     }

@@ -1,3 +1,4 @@
+import { newId } from '../chance.ts'
 import type { Logger } from '../log.ts'
 import { loggable } from '../log.ts'
 import type { Timer } from '../protocol/clock.ts'
@@ -41,7 +42,6 @@ export class Connection implements Receiver, Pulse {
   readonly resumed: boolean
   /** Milliseconds since 1970, by the wall clock. */
   readonly openedAt: number
-  readonly logger: Logger
   /** @internal */
   slot = -1
   /** @internal */
@@ -57,6 +57,10 @@ export class Connection implements Receiver, Pulse {
   /** @internal */
   readonly cameWith: Resume | null
   readonly #host: ConnectionHost
+  readonly #action: string
+  #logger: Logger
+  /** Whether the logger is its own yet: most connections log nothing, and a child takes half a kilobyte. */
+  #isNamed = false
   #messagesIn = 0
   #bytesIn = 0
   #profile: RegisteredProfile | null
@@ -70,7 +74,7 @@ export class Connection implements Receiver, Pulse {
 
   constructor(host: ConnectionHost, parts: ConnectionParts) {
     this.#host = host
-    this.id = parts.id
+    this.id = newId(host.clock)
     this.session = parts.session
     this.resumed = parts.resumed
     this.cameWith = parts.cameWith
@@ -80,7 +84,8 @@ export class Connection implements Receiver, Pulse {
     this.ip = parts.ip
     this.route = parts.route
     this.openedAt = host.clock.wall()
-    this.logger = parts.logger
+    this.#action = parts.action
+    this.#logger = parts.logger
     this.transport = parts.transport
     this.outbox = new Outbox(host, this)
   }
@@ -88,6 +93,13 @@ export class Connection implements Receiver, Pulse {
   /** Whose it is, as the profile loader last told; the user is the same for as long as it lasts. Null for nobody in particular. */
   get profile(): RegisteredProfile | null {
     return this.#profile
+  }
+
+  /** A child of the request's logger, with the action's key as `action` and the id as `connectionId`. */
+  get logger(): Logger {
+    if (!this.#isNamed) this.#logger = this.#logger.child({ action: this.#action, connectionId: this.id })
+    this.#isNamed = true
+    return this.#logger
   }
 
   /** What went through it until now: a count that is read again has to be asked for again. */
@@ -140,16 +152,6 @@ export class Connection implements Receiver, Pulse {
   /** @internal Queues encoded frames; those of a channel say so. */
   sendEncoded(frames: Uint8Array, count: number, origin: Origin | null = null): void {
     this.outbox.push(frames, count, origin)
-  }
-
-  /** @internal Takes back what is queued of a channel. */
-  purge(channel: string): void {
-    this.outbox.purge(channel)
-  }
-
-  /** @internal Whether frames of that channel may be on their way to the operating system. */
-  holds(channel: string): boolean {
-    return this.outbox.holds(channel)
   }
 
   /** @internal Writes what is queued. */

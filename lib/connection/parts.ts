@@ -21,7 +21,6 @@ export interface ConnectionHost extends OutboxParts {
 
 /** What one connection is made of. */
 export interface ConnectionParts {
-  readonly id: string
   readonly session: string
   readonly resumed: boolean
   /** What its client came back with; null where it is new. */
@@ -33,6 +32,9 @@ export interface ConnectionParts {
   readonly metadata: Readonly<Record<string, unknown>>
   readonly ip: string
   readonly route: string
+  /** Of the action that opened it. */
+  readonly action: string
+  /** The request's. */
   readonly logger: Logger
 }
 

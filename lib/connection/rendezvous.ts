@@ -12,6 +12,9 @@ import type { Transport } from './transport.ts'
 export interface Rendezvous {
   readonly profile: RegisteredProfile | null
   readonly ip: string
+  /** The key of the action. */
+  readonly action: string
+  /** The request's. */
   readonly logger: Logger
   readonly kind: ConnectionKind
   /** What the client has come back with; null where it is new. */
@@ -29,17 +32,4 @@ export interface Rendezvous {
   open(): Transport
   /** From now on what the action throws closes this connection, and so does the end of what it was admitted for. */
   opened(connection: Connection): void
-}
-
-/** Where a PageState bears its rendezvous, which nothing then holds any longer than the PageState. */
-const RENDEZVOUS: unique symbol = Symbol('fastify-channels.rendezvous')
-
-/** Ties a PageState to its request's rendezvous, and seals it. */
-export function arrange(pageState: object, rendezvous: Rendezvous): void {
-  Object.freeze(Object.defineProperty(pageState, RENDEZVOUS, { value: rendezvous }))
-}
-
-/** The rendezvous that was arranged for this PageState; undefined where `act` did not build it. */
-export function meetingOf(pageState: object): Rendezvous | undefined {
-  return (pageState as { readonly [RENDEZVOUS]?: Rendezvous } | null | undefined)?.[RENDEZVOUS]
 }

@@ -2,6 +2,7 @@ import { AgedMap } from '../aged-map.ts'
 import type { Awaitable } from '../awaitable.ts'
 import { chain } from '../awaitable.ts'
 import type { Broker, SessionRecord } from '../broker/broker.ts'
+import { newId } from '../chance.ts'
 import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
 import { DelayLine } from '../connection/delay-line.ts'
@@ -95,7 +96,7 @@ export class Sessions {
   }
 
   #new(profile: RegisteredProfile | null, owner: string): OpenedSession {
-    const id = Buffer.from(this.#clock.randomBytes(16)).toString('base64url')
+    const id = newId(this.#clock)
     return { session: new Session(this.#answers, id, keyOf(id, profile), owner, 0), resumed: false, dial: 0 }
   }
 

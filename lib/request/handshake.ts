@@ -73,7 +73,7 @@ export class Handshake implements Rendezvous, Pending {
   readonly ticket: Ticket
   deadline: Delayed | null = null
   identity: Identity = { profile: null, expiresAt: null }
-  logger: Logger
+  readonly logger: Logger
   readonly #host: HandshakeHost
   readonly #parts: HandshakeParts
   /** Made for who asks for it: each gives V8 hidden classes of its own. */
@@ -108,6 +108,10 @@ export class Handshake implements Rendezvous, Pending {
     this.#socket.on('end', this.#gone)
     ;(request as Shaking)[HANDSHAKE] = this
     if (this.#socket.destroyed) this.#gone()
+  }
+
+  get action(): string {
+    return this.#parts.key
   }
 
   get profile(): RegisteredProfile | null {

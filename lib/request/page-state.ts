@@ -1,5 +1,6 @@
 import type {} from '@fastify/websocket'
 import type { FastifyRequest } from 'fastify'
+import type { Rendezvous } from '../connection/rendezvous.ts'
 import { badRequest, channelsError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { RegisteredProfile } from '../register.ts'
@@ -29,32 +30,52 @@ export interface PageState<Params = Readonly<Record<string, string>>, Query = Re
   requestString(name: string, required?: boolean): string
 }
 
-/** To be sealed by whoever ties it to the request. */
-export function buildPageState(
-  key: string,
-  request: FastifyRequest,
-  profile: RegisteredProfile | null,
-  started: number
-): PageState<never, never> {
-  const params = request.params as Readonly<Record<string, unknown>>
-  const query = request.query as Readonly<Record<string, unknown>>
-  return {
-    key,
-    profile,
-    logger: request.log.child({ action: key }) as Logger,
-    method: request.method,
-    url: request.url,
-    params: params as never,
-    query: query as never,
-    started,
-    transport: request.ws === true ? 'websocket' : 'http',
-    requestString(name: string, required = false): string {
-      const value = own(params, name) ?? own(query, name) ?? ''
-      if (typeof value !== 'string' && typeof value !== 'number')
-        throw badRequest(`Parameter "${name}" must be given once`)
-      if (required && value === '') throw channelsError('FST_CHANNELS_MISSING_PARAMETER', name)
-      return String(value)
+/** The page state of one request, frozen; it bears the request's rendezvous, which nothing then holds any longer. */
+export class RequestPage implements PageState {
+  readonly key: string
+  readonly profile: RegisteredProfile | null
+  readonly method: string
+  readonly url: string
+  readonly params: Readonly<Record<string, string>>
+  readonly query: Readonly<Record<string, unknown>>
+  readonly started: number
+  readonly transport: 'http' | 'websocket'
+  readonly #rendezvous: Rendezvous
+  #logger: Logger | null = null
+
+  constructor(request: FastifyRequest, rendezvous: Rendezvous, started: number) {
+    this.key = rendezvous.action
+    this.profile = rendezvous.profile
+    this.method = request.method
+    this.url = request.url
+    this.params = request.params as Readonly<Record<string, string>>
+    this.query = request.query as Readonly<Record<string, unknown>>
+    this.started = started
+    this.transport = request.ws === true ? 'websocket' : 'http'
+    this.#rendezvous = rendezvous
+    Object.freeze(this)
+  }
+
+  /** What the upgrade of this page state needs; undefined where `act` did not build it. */
+  static rendezvousOf(pageState: unknown): Rendezvous | undefined {
+    const isOurs = typeof pageState === 'object' && pageState !== null && #rendezvous in pageState
+    return isOurs ? (pageState as RequestPage).#rendezvous : undefined
+  }
+
+  /** Made for who asks for it: most actions log nothing. */
+  get logger(): Logger {
+    this.#logger ??= this.#rendezvous.logger.child({ action: this.key })
+    return this.#logger
+  }
+
+  /** An own property: it may be taken out of its page state. */
+  readonly requestString = (name: string, required = false): string => {
+    const value = own(this.params, name) ?? own(this.query, name) ?? ''
+    if (typeof value !== 'string' && typeof value !== 'number') {
+      throw badRequest(`Parameter "${name}" must be given once`)
     }
+    if (required && value === '') throw channelsError('FST_CHANNELS_MISSING_PARAMETER', name)
+    return String(value)
   }
 }
 

@@ -1,19 +1,19 @@
 import type {} from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
 import type { Rendezvous } from '../connection/rendezvous.ts'
-import { arrange } from '../connection/rendezvous.ts'
 import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
 import type { ChannelsError } from '../errors.ts'
 import { channelsError } from '../errors.ts'
 import { attempt } from '../host-code.ts'
+import type { Logger } from '../log.ts'
 import { SUBPROTOCOL } from '../protocol/system.ts'
+import type { RegisteredProfile } from '../register.ts'
 import type { Refusals } from '../stats.ts'
 import type { ActionContext, MarkedAction } from './act.ts'
 import { actionOf } from './act.ts'
 import type { HandshakeHost } from './handshake.ts'
 import { adopt, Handshake, offeredIn } from './handshake.ts'
-import type { PageState } from './page-state.ts'
-import { buildPageState } from './page-state.ts'
+import { RequestPage } from './page-state.ts'
 import type { Identity } from './profile.ts'
 
 /** How an action ended. */
@@ -100,10 +100,9 @@ export class Routes {
       const started = routes.#parts.clock.monotonic()
       try {
         const { profile } = await routes.#parts.identify(request)
-        const pageState = buildPageState(action.key, request, profile, routes.#parts.clock.wall())
-        const rendezvous = ordinaryRendezvous(action.key, pageState, request.ip, mayUpgrade)
-        arrange(pageState, rendezvous)
-        const result = await action.run(this, pageState, new Context(request, reply, rendezvous))
+        const rendezvous = ordinaryRendezvous(action.key, profile, request, mayUpgrade)
+        const pageState = new RequestPage(request, rendezvous, routes.#parts.clock.wall())
+        const result = await action.run(this, pageState as never, new Context(request, reply, rendezvous))
         routes.#report(action.key, started, 'answered', request)
         if (result !== undefined || reply.sent) return result
         // Fastify would wait for an answer for ever.
@@ -153,10 +152,8 @@ export class Routes {
       if (!(await this.#parts.allowsOrigin(request))) throw this.#counted('FST_CHANNELS_ORIGIN_REFUSED')
       handshake.identity = await this.#parts.identify(request)
       handshake.assertPending()
-      const pageState = buildPageState(action.key, request, handshake.profile, this.#parts.clock.wall())
-      handshake.logger = pageState.logger
-      arrange(pageState, handshake)
-      const result = await action.run(app, pageState, new Context(request, reply, handshake))
+      const pageState = new RequestPage(request, handshake, this.#parts.clock.wall())
+      const result = await action.run(app, pageState as never, new Context(request, reply, handshake))
       if (result === undefined && !handshake.isOpen && !reply.sent)
         throw channelsError('FST_CHANNELS_NO_ANSWER', action.key)
       this.#report(action.key, started, handshake.isOpen ? 'upgraded' : 'answered', request)
@@ -170,7 +167,7 @@ export class Routes {
         handshake.finish()
         throw error
       }
-      handshake.logger.error({ err: error }, 'action failed after the upgrade')
+      handshake.logger.error({ action: action.key, err: error }, 'action failed after the upgrade')
       handshake.fail()
       return undefined
     }
@@ -247,15 +244,16 @@ class Context implements ActionContext {
 
 /** An ordinary request of a socket route passes the same checks and is then told to come by WebSocket. */
 function ordinaryRendezvous(
-  key: string,
-  { profile, logger }: PageState<never, never>,
-  ip: string,
+  action: string,
+  profile: RegisteredProfile | null,
+  { log, ip }: FastifyRequest,
   mayUpgrade: boolean
 ): Rendezvous {
   let never: AbortController | null = null
   return {
+    action,
     profile,
-    logger,
+    logger: log as Logger,
     ip,
     get signal() {
       never ??= new AbortController()
@@ -265,7 +263,7 @@ function ordinaryRendezvous(
     resume: null,
     ticket: null,
     assertPending() {
-      if (!mayUpgrade) throw channelsError('FST_CHANNELS_NOT_A_SOCKET_ROUTE', key)
+      if (!mayUpgrade) throw channelsError('FST_CHANNELS_NOT_A_SOCKET_ROUTE', action)
     },
     open() {
       throw channelsError('FST_CHANNELS_UPGRADE_REQUIRED')

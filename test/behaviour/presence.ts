@@ -48,6 +48,7 @@ function build() {
         kind: 'channels.v1',
         ticket: null,
         resume: session === null ? null : new Resume(session, dial, new Map(), false),
+        action: 'test',
         logger,
         profile: { id: user },
         ip: '10.0.0.1',

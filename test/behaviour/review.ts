@@ -1,19 +1,18 @@
 import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { fastify } from 'fastify'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { ChannelError, WebSocketConstructor } from '../../client/index.ts'
 import { Socket as ChannelSocket } from '../../client/index.ts'
 import { Presence } from '../../lib/channel/presence.ts'
+import { systemClock } from '../../lib/clock.ts'
 import { defineChannel } from '../../lib/protocol/index.ts'
 import { act, channels } from '../../plugins/index.ts'
 import { connect } from '../fixtures/raw-client.ts'
 import { as, serve } from '../fixtures/server.ts'
-
-const noop = (): void => {}
 
 t.test('an HTTP/2 request of a socket route is answered 426 and ends nobody', async t => {
   const app = fastify({ http2: true }) as unknown as FastifyInstance
@@ -111,16 +110,19 @@ t.test('a promise that nobody waits for never ends the process', async t => {
 })
 
 t.test('what fails between the 101 and the connection is answered 101, and closes 1011', async t => {
-  const silent = { fatal: noop, error: noop, warn: noop, info: noop, debug: noop, trace: noop, level: 'silent' }
-  const child = (bindings: object) => {
-    if ('connectionId' in bindings) throw new Error('of the logger')
-    return loggerInstance
+  // The session's id is made before the 101, the connection's after it.
+  let ids = Number.NEGATIVE_INFINITY
+  const randomBytes = (count: number): Uint8Array => {
+    if (++ids === 2) throw new Error('of the clock')
+    return systemClock.randomBytes(count)
   }
-  const loggerInstance = { ...silent, silent: noop, child } as unknown as FastifyBaseLogger
-  const { app, url } = await serve(t, { fastify: { loggerInstance } }, app => {
+  const { app, url } = await serve(t, { clock: { ...systemClock, randomBytes } }, app => {
     app.get(
       '/ws',
-      act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+      act('room', async (app, ps) => {
+        ids = 0
+        await app.sockets.upgrade(ps, 'room')
+      })
     )
   })
   const client = await connect(`${url}/ws`)

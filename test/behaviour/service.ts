@@ -1,5 +1,6 @@
 import diagnostics from 'node:diagnostics_channel'
 import { createRequire } from 'node:module'
+import type { FastifyBaseLogger } from 'fastify'
 import { fastify } from 'fastify'
 import t from 'tap'
 import { defineChannel, Type } from '../../lib/protocol/index.ts'
@@ -277,7 +278,7 @@ t.test('a hook that fails harms only what depends on it, and is heard of', async
 t.test('onMessage takes what has no contract: echo, log, replies, refusals', async t => {
   const lines: string[] = []
   const stream = { write: (line: string) => void lines.push(line) }
-  const { url } = await serve(t, { fastify: { logger: { stream, level: 'info' } }, onMessage: log }, app => {
+  const { app, url } = await serve(t, { fastify: { logger: { stream, level: 'info' } }, onMessage: log }, app => {
     const handlers = { echo, reply: () => ({ answer: 42 }), missing: () => Promise.reject(notFound('nothing here')) }
     app.get(
       '/ws/:kind',
@@ -299,7 +300,8 @@ t.test('onMessage takes what has no contract: echo, log, replies, refusals', asy
   const four = await connect(`${url}/ws/log`)
   await four.command('a', 'evil\u202e\u2028\u001b[31m', { password: 'hunter2' })
   const line = lines.find(text => text.includes('"msg":"message"'))!
-  t.match(JSON.parse(line), { channel: 'a', cmd: 'evil\ufffd\ufffd\ufffd[31m', action: 'on.message' })
+  const { id } = app.sockets.connections().at(-1)!
+  t.match(JSON.parse(line), { channel: 'a', cmd: 'evil\ufffd\ufffd\ufffd[31m', action: 'on.message', connectionId: id })
   t.notMatch(lines.join(''), /hunter2/)
 })
 
@@ -349,6 +351,38 @@ t.test('onAction and the debug log hear how long an action took and what came of
   const line = lines.map(text => JSON.parse(text)).find(entry => entry.msg === 'action done')
   t.match(line, { action: 'any.channel', result: 'upgraded' })
 })
+
+t.test('a logger of its own is made for an action or a connection that logs, and for no other', async t => {
+  const made: object[] = []
+  const { app, url } = await serve(t, { fastify: { loggerInstance: counting(made) } }, app => {
+    app.get(
+      '/ws/:logs',
+      act('quiet', async (app, ps) => {
+        if (ps.params.logs === 'yes') t.equal(ps.logger, ps.logger)
+        const connection = await app.sockets.upgrade(ps, 'a')
+        if (ps.params.logs === 'yes') t.equal(connection.logger, connection.logger)
+      })
+    )
+  })
+  const own = () => made.filter(bindings => 'action' in bindings)
+  await (await connect(`${url}/ws/no`)).next('$joined')
+  t.strictSame(own(), [])
+  await (await connect(`${url}/ws/yes`)).next('$joined')
+  const { id } = app.sockets.connections().at(-1)!
+  t.strictSame(own(), [{ action: 'quiet' }, { action: 'quiet', connectionId: id }])
+})
+
+/** A logger that says nothing, and notes what its children are bound to. */
+function counting(made: object[]): FastifyBaseLogger {
+  const noop = (): void => {}
+  const quiet = { fatal: noop, error: noop, warn: noop, info: noop, debug: noop, trace: noop, silent: noop }
+  const child = (bindings: object) => {
+    made.push(bindings)
+    return { ...logger }
+  }
+  const logger = { ...quiet, level: 'silent', child } as unknown as FastifyBaseLogger
+  return logger
+}
 
 t.test('an upgrade for a name that no channel can have is the request’s fault: 400, and no socket', async t => {
   const { app, url, sockets } = await anyChannel(t)

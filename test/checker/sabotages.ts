@@ -170,7 +170,7 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/channel/registry.ts',
-        search: "if (reason === 'revoked') connection.purge(name)",
+        search: "if (reason === 'revoked') connection.outbox.purge(name)",
         replace: "if (reason === 'revoked') connection.flush()"
       },
       {

@@ -157,6 +157,7 @@ export class World extends Simulation<ServingService, WorldNode> {
     const resume = protocols.find(name => name.startsWith(RESUME_PREFIX))
     return {
       signal,
+      action: 'test',
       logger,
       profile: (options.profile ?? null) as RegisteredProfile | null,
       ip: `10.0.${index >> 8}.${index & 255}`,

@@ -66,7 +66,16 @@ function build() {
     const { signal } = new AbortController()
     const connection = await service.open(
       {
-        ...{ kind: 'channels.v1', ticket: null, resume, logger, profile: { id: 'ann' }, ip: '10.0.0.1', signal },
+        ...{
+          kind: 'channels.v1',
+          ticket: null,
+          resume,
+          action: 'test',
+          logger,
+          profile: { id: 'ann' },
+          ip: '10.0.0.1',
+          signal
+        },
         ...{ assertPending: noop, opened: noop, open: () => transport }
       },
       { channel: 'room', metadata: {}, onMessage: undefined, userChannel: undefined }

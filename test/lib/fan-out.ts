@@ -41,7 +41,6 @@ function stage() {
       }
     }
     const parts = {
-      id: '',
       session: '',
       resumed: false,
       cameWith: null,
@@ -50,7 +49,13 @@ function stage() {
       ip: '',
       route: ''
     }
-    const connection = new Connection(host, { ...parts, kind: 'channels.v1', transport, logger: {} as never })
+    const connection = new Connection(host, {
+      ...parts,
+      kind: 'channels.v1',
+      transport,
+      action: '',
+      logger: {} as never
+    })
     connection.start()
     return { connection, transport }
   }
@@ -165,7 +170,7 @@ t.test('who turns out to be slow while a batch is written is closed when all of 
   for (let n = 0; n < 3; n++) {
     fanOut.publish(frame(`m${n}`, 'x'.repeat(4_000)))
     await clock.advance(0)
-    t.equal(stopped.connection.holds('a'), true)
+    t.equal(stopped.connection.outbox.holds('a'), true)
   }
   await clock.advance(0)
   t.strictSame(slow, [stopped.connection])

@@ -67,6 +67,7 @@ function virtual({ limits = {}, hooks = {}, rules = {} }: Setting = {}) {
         kind,
         resume: null,
         ticket: null,
+        action: 'test',
         logger,
         profile: user === undefined ? null : { id: user },
         ip: '10.0.0.1',

@@ -1,4 +1,5 @@
 import type { Awaitable } from '../../awaitable.ts'
+import { newTag } from '../../chance.ts'
 import type { Position } from '../../protocol/position.ts'
 import type {
   Broker,
@@ -12,7 +13,6 @@ import type {
   Receiver,
   SessionRecord
 } from '../broker.ts'
-import { newTag } from '../chance.ts'
 import { Deliveries } from '../deliveries.ts'
 import type { Link } from './link.ts'
 import type { Answers, CommitAnswer, Reply, Request } from './request.ts'
