@@ -4,20 +4,37 @@ const ID_BYTES = 16
 const TAG_BYTES = 6
 const EPOCH_BYTES = 9
 
+/** Of each clock as much as some names need is fetched at once: to fetch it, and to make a Buffer of it, takes longer than to encode it. */
+const POOL_BYTES = 256
+
+interface Pool {
+  bytes: Buffer
+  used: number
+}
+
+const pools = new WeakMap<Clock, Pool>()
+
 /** 128 random bits: nobody guesses one. */
 export function newId(clock: Clock): string {
-  return base64url(clock.randomBytes(ID_BYTES))
+  return newName(clock, ID_BYTES)
 }
 
 /** 48 random bits, which no other entry at the same place of the same log has. */
 export function newTag(clock: Clock): string {
-  return base64url(clock.randomBytes(TAG_BYTES))
+  return newName(clock, TAG_BYTES)
 }
 
 export function newEpoch(clock: Clock): string {
-  return base64url(clock.randomBytes(EPOCH_BYTES))
+  return newName(clock, EPOCH_BYTES)
 }
 
-function base64url(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url')
+function newName(clock: Clock, count: number): string {
+  let pool = pools.get(clock)
+  if (pool === undefined || pool.used + count > POOL_BYTES) {
+    pool = { bytes: Buffer.from(clock.randomBytes(POOL_BYTES)), used: 0 }
+    pools.set(clock, pool)
+  }
+  const from = pool.used
+  pool.used += count
+  return pool.bytes.toString('base64url', from, pool.used)
 }

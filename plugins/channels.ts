@@ -4,6 +4,8 @@ import type { WebsocketPluginOptions } from '@fastify/websocket'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Awaitable } from '../lib/awaitable.ts'
+import { chain } from '../lib/awaitable.ts'
 import type { BrokerFactory } from '../lib/broker/broker.ts'
 import { memory } from '../lib/broker/memory.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -12,6 +14,7 @@ import { Deflater } from '../lib/connection/deflate.ts'
 import type { NativeSender } from '../lib/connection/native-writes.ts'
 import { NativeWrites } from '../lib/connection/native-writes.ts'
 import { channelsError } from '../lib/errors.ts'
+import { isThenable } from '../lib/host-code.ts'
 import type { MessageHandler } from '../lib/inbound/handlers.ts'
 import type { Logger } from '../lib/log.ts'
 import type { Limits, OptionName, Times } from '../lib/options.ts'
@@ -141,9 +144,9 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
   app.decorate('sockets', new ServiceSockets(service, signedCookie) as Sockets<any>)
   if (!app.hasPlugin('@fastify/cookie')) await app.register(cookie)
 
-  // The order matters from here on: the guard sees a request before @fastify/websocket does, our preClose hook says
-  // goodbye before its own closes without a code, and our two onRoute hooks stand on either side of its one.
-  guard.watch(app.server)
+  // The order matters from here on: the guard sees a request before @fastify/websocket does and after it, our preClose hook
+  // says goodbye before its own closes without a code, and our two onRoute hooks stand on either side of its one.
+  guard.before(app.server)
   app.addHook('preClose', async () => {
     handshakes.close()
     guard.close()
@@ -157,6 +160,7 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     errorHandler: terminate
   })
   app.addHook('onRoute', route => routes.after(route))
+  guard.after(app.server)
   app.websocketServer.on('connection', (ws, request) => {
     guard.release(request)
     if (!routes.isOurs(request)) return
@@ -215,16 +219,20 @@ function identifier(
   loader: ProfileLoader | undefined,
   cookie: SignedCookie | null,
   clock: Clock
-): (request: FastifyRequest) => Identity | Promise<Identity> {
-  if (loader !== undefined) return async request => identityOf(await loaded(loader, request), clock)
+): (request: FastifyRequest) => Awaitable<Identity> {
+  if (loader !== undefined) {
+    return request => chain(loaded(loader, request), profile => identityOf(profile, clock))
+  }
   return request => {
     const signedIn = cookie?.inspect(request) ?? null
     return identityOf(signedIn?.profile ?? null, clock, signedIn?.expiresAt)
   }
 }
 
-async function loaded(loader: ProfileLoader, request: FastifyRequest): Promise<Profile | null> {
-  return assertProfile((await loader(request)) ?? null)
+function loaded(loader: ProfileLoader, request: FastifyRequest): Awaitable<Profile | null> {
+  const profile = loader(request)
+  if (!isThenable(profile)) return assertProfile(profile ?? null)
+  return Promise.resolve(profile).then(known => assertProfile(known ?? null))
 }
 
 /** A signed cookie needs none: what it says does not change, and its secrets are those that the process began with. */

@@ -6,13 +6,16 @@ import type { Clock } from '../protocol/clock.ts'
 
 const BUSY = 'HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n'
 
-/** Where a request bears its socket: one that injectWS of @fastify/websocket made up has it nowhere else. */
+/**
+ * Where a request bears its socket while that is watched (one that injectWS of @fastify/websocket made up has it nowhere
+ * else), and null once a WebSocket has taken it.
+ */
 const SOCKET: unique symbol = Symbol('fastify-channels.socket')
 
-type Guarded = IncomingMessage & { [SOCKET]?: Socket }
+type Guarded = IncomingMessage & { [SOCKET]?: Socket | null }
 
 /**
- * Sees every upgrade request before anyone else and lets none of their sockets outlive it. Node hands such a socket over
+ * Sees every upgrade request and lets none of their sockets outlive it. Node hands such a socket over
  * without listeners or timeouts, and @fastify/websocket 11.3 closes it only where a route answered: one that was answered
  * outside a route (a malformed URL, a server that is closing) would stay for ever.
  */
@@ -37,15 +40,27 @@ export class Guard {
     }
   }
 
-  /** Must come before @fastify/websocket is registered. */
-  watch(server: Server): void {
-    server.prependListener('upgrade', (request: IncomingMessage, socket: Socket) => this.#enter(request, socket))
+  /** Must be called before @fastify/websocket is registered. */
+  before(server: Server): void {
+    server.prependListener('upgrade', (request: IncomingMessage, socket: Socket) => {
+      if (!this.#closing) return
+      this.#watch(request, socket)
+      socket.end(BUSY, () => socket.destroy())
+    })
+  }
+
+  /** Must be called after it: most requests have been answered then, in the turn in which they came, and need no watching. */
+  after(server: Server): void {
+    server.on('upgrade', (request: Guarded, socket: Socket) => {
+      if (request[SOCKET] === undefined) this.#watch(request, socket)
+    })
   }
 
   /** The socket is a WebSocket's from now on. */
   release(request: IncomingMessage): void {
-    const socket = (request as Guarded)[SOCKET]
-    if (socket !== undefined) this.#forget(socket)
+    const { [SOCKET]: socket } = request as Guarded
+    ;(request as Guarded)[SOCKET] = null
+    if (socket) this.#forget(socket)
   }
 
   /** From now on upgrade requests are answered 503 by ourselves: nobody else may be listening any more. */
@@ -73,10 +88,10 @@ export class Guard {
     this.#deadlines.clear()
   }
 
-  #enter(request: IncomingMessage, socket: Socket): void {
+  #watch(request: Guarded, socket: Socket): void {
     // Without a listener a reset would be an uncaught exception.
     socket.on('error', destroyThis)
-    ;(request as Guarded)[SOCKET] = socket
+    request[SOCKET] = socket
     this.#waiting.set(
       socket,
       this.#deadlines.add(() => socket.destroy())
@@ -84,7 +99,6 @@ export class Guard {
     socket.on('close', this.#left)
     if (this.#entered.length === 0) this.#clock.soon(() => this.#watchAnswers())
     this.#entered.push(socket)
-    if (this.#closing) socket.end(BUSY, () => socket.destroy())
   }
 
   /** Of those that nobody has taken by the turn's end. */

@@ -81,10 +81,14 @@ export class Handshake implements Rendezvous, Pending {
   #aborted: ChannelsError | null = null
   readonly #socket: Socket
   #state: 'pending' | 'open' | 'over' = 'pending'
-  readonly #ended: Promise<unknown>
-  #end!: { readonly resolve: (answer: unknown) => void; readonly reject: (error: unknown) => void }
+  /** What ends it before its action does; null in the turn in which it came. */
+  #end: { readonly resolve: (answer: unknown) => void; readonly reject: (error: unknown) => void } | null = null
   #ws: WebSocket | null = null
   #connection: Connection | null = null
+  /** While it is watched whether the client is gone. */
+  #onGone: (() => void) | null = null
+  #isGone = false
+  #hasLeft = false
 
   /** @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
   constructor(host: HandshakeHost, parts: HandshakeParts) {
@@ -97,15 +101,9 @@ export class Handshake implements Rendezvous, Pending {
     this.kind = offered === undefined ? 'plain' : SUBPROTOCOL
     this.resume = resumeIn(offered)
     this.logger = request.log as Logger
-    host.handshakes.add(this)
+    host.handshakes.assertRoom(this.ip)
     this.ticket = host.revocations.take()
-    this.#ended = new Promise((resolve, reject) => {
-      this.#end = { resolve, reject }
-    })
     this.#socket = parts.reply.raw.socket as Socket
-    this.#socket.on('close', this.#gone)
-    // The client's FIN alone: the socket stays writable and no 'close' comes.
-    this.#socket.on('end', this.#gone)
     ;(request as Shaking)[HANDSHAKE] = this
     if (this.#socket.destroyed) this.#gone()
   }
@@ -139,8 +137,10 @@ export class Handshake implements Rendezvous, Pending {
   assertPending(): void {
     const { key, reply } = this.#parts
     if (this.#state === 'open') throw channelsError('FST_CHANNELS_ALREADY_UPGRADED', key)
-    if (this.#socket.destroyed) throw channelsError('FST_CHANNELS_SOCKET_GONE')
+    if (this.#isGone) throw channelsError('FST_CHANNELS_SOCKET_GONE')
+    // However soon after its answer the socket was closed.
     if (this.#state === 'over' || reply.sent) throw channelsError('FST_CHANNELS_UPGRADE_TOO_LATE', key)
+    if (this.#socket.destroyed) throw channelsError('FST_CHANNELS_SOCKET_GONE')
   }
 
   open(): WebSocketTransport {
@@ -166,10 +166,15 @@ export class Handshake implements Rendezvous, Pending {
    * else waits for stays with it. Before ws adds listeners of its own: a list that has once been long keeps the room.
    */
   #detach(): void {
-    this.#socket.off('close', this.#gone)
-    this.#socket.off('end', this.#gone)
+    this.#unwatch()
     const { raw } = this.#parts.reply
     if (raw.listenerCount('close') === 0) raw.detachSocket(this.#socket)
+  }
+
+  #unwatch(): void {
+    if (this.#onGone === null) return
+    this.#socket.off('close', this.#onGone)
+    this.#socket.off('end', this.#onGone)
   }
 
   /** What is compressed once has the full window: who allows only a smaller one is sent everything as it is. */
@@ -190,11 +195,25 @@ export class Handshake implements Rendezvous, Pending {
 
   /**
    * Settles as the action does, or before it: rejects with the answer where the handshake must end, resolves where the
-   * client is gone. Must be called in the turn in which the handshake was made.
+   * client is gone. Must be called in the turn in which the handshake was made: one that is over in it was never waited for.
    */
   until(action: Promise<unknown>): Promise<unknown> {
-    action.then(this.#end.resolve, this.#end.reject)
-    return this.#ended
+    if (this.#state !== 'pending' && !this.#isGone) return action
+    const ended = new Promise((resolve, reject) => {
+      this.#end = { resolve, reject }
+    })
+    if (this.#isGone) this.#end!.resolve(undefined)
+    else this.#wait()
+    action.then(this.#end!.resolve, this.#end!.reject)
+    return ended
+  }
+
+  #wait(): void {
+    this.#host.handshakes.add(this)
+    this.#onGone = () => this.#gone()
+    this.#socket.on('close', this.#onGone)
+    // The client's FIN alone: the socket stays writable and no 'close' comes.
+    this.#socket.on('end', this.#onGone)
   }
 
   adopt(ws: WebSocket): void {
@@ -205,7 +224,7 @@ export class Handshake implements Rendezvous, Pending {
     if (this.#state !== 'pending') return
     this.finish()
     this.#stop(error)
-    this.#end.reject(error)
+    this.#end!.reject(error)
   }
 
   /** The action is done, or its answer is on the way. */
@@ -222,18 +241,20 @@ export class Handshake implements Rendezvous, Pending {
     this.#socket.uncork()
   }
 
-  readonly #gone = (): void => {
+  #gone(): void {
     if (this.#state !== 'pending') return
+    this.#isGone = true
     this.finish()
     this.#stop(channelsError('FST_CHANNELS_SOCKET_GONE'))
     this.#parts.reply.hijack()
     this.#socket.destroy()
-    this.#end.resolve(undefined)
+    this.#end?.resolve(undefined)
   }
 
   #leave(): void {
-    this.#socket.off('close', this.#gone)
-    this.#socket.off('end', this.#gone)
+    if (this.#hasLeft) return
+    this.#hasLeft = true
+    this.#unwatch()
     this.#host.handshakes.remove(this)
     this.#host.revocations.giveBack(this.ticket)
     ;(this.#parts.request as Shaking)[HANDSHAKE] = null

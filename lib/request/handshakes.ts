@@ -33,17 +33,20 @@ export class Handshakes {
     return this.#pending
   }
 
-  /** @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
-  add(handshake: Pending): void {
+  /** Whether one more from that address may begin. @throws FST_CHANNELS_CLOSING, FST_CHANNELS_TOO_MANY_HANDSHAKES */
+  assertRoom(ip: string): void {
     if (this.#closing) throw this.refusal('FST_CHANNELS_CLOSING', 1)
     const { pendingHandshakes, pendingHandshakesPerAddress } = this.#limits
-    const ofAddress = this.#byAddress.get(handshake.ip) ?? 0
     const full = pendingHandshakes !== 0 && this.#pending >= pendingHandshakes
-    if (full || (pendingHandshakesPerAddress !== 0 && ofAddress >= pendingHandshakesPerAddress)) {
+    if (full || (pendingHandshakesPerAddress !== 0 && this.#ofAddress(ip) >= pendingHandshakesPerAddress)) {
       throw this.refusal('FST_CHANNELS_TOO_MANY_HANDSHAKES', 1)
     }
+  }
+
+  /** One that there was room for, in this turn, goes on after it. */
+  add(handshake: Pending): void {
     handshake.deadline = this.#deadlines.add(() => handshake.refuse(this.#lateRefusal()))
-    this.#byAddress.set(handshake.ip, ofAddress + 1)
+    this.#byAddress.set(handshake.ip, this.#ofAddress(handshake.ip) + 1)
     this.#pending++
   }
 
@@ -52,7 +55,7 @@ export class Handshakes {
     handshake.deadline.cancel()
     handshake.deadline = null
     this.#pending--
-    const left = this.#byAddress.get(handshake.ip)! - 1
+    const left = this.#ofAddress(handshake.ip) - 1
     if (left === 0) this.#byAddress.delete(handshake.ip)
     else this.#byAddress.set(handshake.ip, left)
   }
@@ -61,6 +64,10 @@ export class Handshakes {
   close(): void {
     this.#closing = true
     this.#deadlines.runAll()
+  }
+
+  #ofAddress(ip: string): number {
+    return this.#byAddress.get(ip) ?? 0
   }
 
   #lateRefusal(): ChannelsError {

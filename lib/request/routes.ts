@@ -1,5 +1,6 @@
 import type {} from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
+import type { Awaitable } from '../awaitable.ts'
 import type { Rendezvous } from '../connection/rendezvous.ts'
 import { parseResume, RESUME_PREFIX } from '../connection/resume.ts'
 import type { ChannelsError } from '../errors.ts'
@@ -27,8 +28,8 @@ export interface ActionEvent {
 
 export interface RouteParts extends HandshakeHost {
   readonly refusals: Refusals
-  readonly identify: (request: FastifyRequest) => Identity | Promise<Identity>
-  readonly allowsOrigin: (request: FastifyRequest) => boolean | Promise<boolean>
+  readonly identify: (request: FastifyRequest) => Awaitable<Identity>
+  readonly allowsOrigin: (request: FastifyRequest) => Awaitable<boolean>
   readonly onAction: ((event: ActionEvent) => void) | null
 }
 
@@ -149,8 +150,12 @@ export class Routes {
     started: number
   ): Promise<unknown> {
     try {
-      if (!(await this.#parts.allowsOrigin(request))) throw this.#counted('FST_CHANNELS_ORIGIN_REFUSED')
-      handshake.identity = await this.#parts.identify(request)
+      // What is there at once is not waited for: most handshakes are over in the turn in which they came.
+      const allowing = this.#parts.allowsOrigin(request)
+      const allowed = allowing instanceof Promise ? await allowing : allowing
+      if (!allowed) throw this.#counted('FST_CHANNELS_ORIGIN_REFUSED')
+      const identifying = this.#parts.identify(request)
+      handshake.identity = identifying instanceof Promise ? await identifying : identifying
       handshake.assertPending()
       const pageState = new RequestPage(request, handshake, this.#parts.clock.wall())
       const result = await action.run(app, pageState as never, new Context(request, reply, handshake))

@@ -312,7 +312,7 @@ t.test('an upgrade too many, too late, of a stranger or before its time is told 
     late: 'FST_CHANNELS_UPGRADE_TOO_LATE',
     foreign: 'FST_CHANNELS_FOREIGN_PAGE_STATE',
     'badly named': 'FST_CHANNELS_INVALID_CHANNEL',
-    over: 'FST_CHANNELS_SOCKET_GONE'
+    over: 'FST_CHANNELS_UPGRADE_TOO_LATE'
   })
   await nothingLeft(app)
 })

@@ -110,17 +110,17 @@ t.test('a promise that nobody waits for never ends the process', async t => {
 })
 
 t.test('what fails between the 101 and the connection is answered 101, and closes 1011', async t => {
-  // The session's id is made before the 101, the connection's after it.
-  let ids = Number.NEGATIVE_INFINITY
-  const randomBytes = (count: number): Uint8Array => {
-    if (++ids === 2) throw new Error('of the clock')
-    return systemClock.randomBytes(count)
+  // A connection asks when it is opened: after the 101, and before anything knows of it.
+  let isBroken = false
+  const wall = (): number => {
+    if (isBroken) throw new Error('of the clock')
+    return systemClock.wall()
   }
-  const { app, url } = await serve(t, { clock: { ...systemClock, randomBytes } }, app => {
+  const { app, url } = await serve(t, { clock: { ...systemClock, wall } }, app => {
     app.get(
       '/ws',
       act('room', async (app, ps) => {
-        ids = 0
+        isBroken = true
         await app.sockets.upgrade(ps, 'room')
       })
     )
