@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import websocket from '@fastify/websocket'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { fastify } from 'fastify'
 import type { Test } from 'tap'
 import t from 'tap'
 import { defineChannel } from '../../lib/protocol/index.ts'
-import type { ChannelsOptions } from '../../plugins/index.ts'
+import type { ActionEvent, ChannelsOptions } from '../../plugins/index.ts'
 import { act, channels, forbidden, notFound, unauthorized } from '../../plugins/index.ts'
 import { Chance } from '../fixtures/chance.ts'
 import { connect } from '../fixtures/raw-client.ts'
@@ -371,6 +371,48 @@ t.test('an action learns why nobody waits for it any more', async t => {
   t.equal((await last).status, 503)
   const gone = 'FST_CHANNELS_SOCKET_GONE'
   t.strictSame(reasons, [gone, gone, 'FST_CHANNELS_HANDSHAKE_TIMEOUT', 'FST_CHANNELS_CLOSING'])
+})
+
+t.test('an action does not begin for who is gone, and tells who goes later by the same code', async t => {
+  const heard: unknown[] = []
+  const ends: ActionEvent[] = []
+  const answered: unknown[] = []
+  let hasAsked = false
+  const { app, url } = await serve(t, { onAction: event => void ends.push(event) }, app => {
+    const preHandler = async ({ raw, url }: FastifyRequest): Promise<void> => {
+      if (url !== '/before') return
+      hasAsked = true
+      await new Promise(resolve => void raw.socket.once('close', resolve))
+    }
+    app.setErrorHandler((error, _request, reply) => {
+      answered.push(error)
+      return reply.send(error)
+    })
+    app.get(
+      '/:when',
+      { preHandler },
+      act('when', async (app, ps, { signal }) => {
+        if (!signal.aborted) await once(signal, 'abort')
+        heard.push(ps.params.when, signal.reason.code)
+        await app.sockets.upgrade(ps, 'a')
+      })
+    )
+  })
+  for (const [when, isSeen] of [
+    ['before', () => hasAsked],
+    ['later', () => app.sockets.stats().pendingHandshakes === 1]
+  ] as const) {
+    const raw = await RawSocket.open(url)
+    raw.write(upgradeRequest(`/${when}`))
+    await until('the request has come', isSeen)
+    raw.socket.resetAndDestroy()
+    await until('it is over', () => ends.length === (when === 'before' ? 1 : 2))
+  }
+  const gone = 'FST_CHANNELS_SOCKET_GONE'
+  t.strictSame(heard, ['later', gone])
+  t.strictSame(answered, [], 'there is nobody to answer')
+  t.match(ends, Array(2).fill({ key: 'when', result: 'failed', error: { code: gone } }))
+  await nothingLeft(app)
 })
 
 t.test('what follows a refused upgrade in its packet is never served', async t => {
