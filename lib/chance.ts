@@ -4,7 +4,7 @@ const ID_BYTES = 16
 const TAG_BYTES = 6
 const EPOCH_BYTES = 9
 
-/** Of each clock as much as some names need is fetched at once: to fetch it, and to make a Buffer of it, takes longer than to encode it. */
+/** As much as some names need is fetched at once: to fetch it, and to make a Buffer of it, takes longer than to encode it. */
 const POOL_BYTES = 256
 
 interface Pool {
@@ -31,7 +31,9 @@ export function newEpoch(clock: Clock): string {
 function newName(clock: Clock, count: number): string {
   let pool = pools.get(clock)
   if (pool === undefined || pool.used + count > POOL_BYTES) {
-    pool = { bytes: Buffer.from(clock.randomBytes(POOL_BYTES)), used: 0 }
+    // Not a copy: that would lie in memory that all small Buffers of the process share, and tell names that are not given yet.
+    const { buffer, byteOffset } = clock.randomBytes(POOL_BYTES)
+    pool = { bytes: Buffer.from(buffer, byteOffset, POOL_BYTES), used: 0 }
     pools.set(clock, pool)
   }
   const from = pool.used

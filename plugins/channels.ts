@@ -231,8 +231,11 @@ function identifier(
 
 function loaded(loader: ProfileLoader, request: FastifyRequest): Awaitable<Profile | null> {
   const profile = loader(request)
-  if (!isThenable(profile)) return assertProfile(profile ?? null)
-  return Promise.resolve(profile).then(known => assertProfile(known ?? null))
+  return isThenable(profile) ? loadedLater(profile) : assertProfile(profile ?? null)
+}
+
+async function loadedLater(profile: PromiseLike<unknown>): Promise<Profile | null> {
+  return assertProfile((await profile) ?? null)
 }
 
 /** A signed cookie needs none: what it says does not change, and its secrets are those that the process began with. */

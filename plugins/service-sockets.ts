@@ -21,7 +21,7 @@ import type { PresenceMember } from '../lib/protocol/system.ts'
 import { systemFrame } from '../lib/protocol/system.ts'
 import type { RegisteredProfile } from '../lib/register.ts'
 import type { SignedCookie } from '../lib/request/cookie.ts'
-import { RequestPage } from '../lib/request/page-state.ts'
+import { rendezvousOf } from '../lib/request/page-state.ts'
 import type { Service } from '../lib/service.ts'
 import type { ServiceStats } from '../lib/stats.ts'
 import type { AnyPageState, ChannelHandle, Published, SendOptions, Sockets, Target, UpgradeOptions } from './sockets.ts'
@@ -67,7 +67,7 @@ export class ServiceSockets implements Sockets<unknown> {
       this.#service.assertReady('upgrade')
       assertKeys('options.', options, UPGRADE_OPTIONS)
       const { onMessage, userChannel } = options
-      const rendezvous = RequestPage.rendezvousOf(pageState)
+      const rendezvous = rendezvousOf(pageState)
       if (rendezvous === undefined) throw channelsError('FST_CHANNELS_FOREIGN_PAGE_STATE')
       return this.#service.open(rendezvous, { channel, metadata, onMessage, userChannel })
     } catch (error) {

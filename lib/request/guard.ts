@@ -27,6 +27,8 @@ export class Guard {
   /** Those of them that came in this turn. */
   #entered: Socket[] = []
   readonly #left: (this: Socket) => void
+  /** Who listens for upgrade requests, where nobody does but ourselves and @fastify/websocket. */
+  #listeners = 0
   #closing = false
   #onEmpty: (() => void) | null = null
 
@@ -42,10 +44,11 @@ export class Guard {
 
   /** Must be called before @fastify/websocket is registered. */
   before(server: Server): void {
+    this.#listeners = -server.listenerCount('upgrade')
     server.prependListener('upgrade', (request: IncomingMessage, socket: Socket) => {
-      if (!this.#closing) return
-      this.#watch(request, socket)
-      socket.end(BUSY, () => socket.destroy())
+      // What a listener of the host's throws would end the request before we see it again.
+      if (this.#closing || server.listenerCount('upgrade') !== this.#listeners) this.#watch(request, socket)
+      if (this.#closing) socket.end(BUSY, () => socket.destroy())
     })
   }
 
@@ -54,6 +57,7 @@ export class Guard {
     server.on('upgrade', (request: Guarded, socket: Socket) => {
       if (request[SOCKET] === undefined) this.#watch(request, socket)
     })
+    this.#listeners += server.listenerCount('upgrade')
   }
 
   /** The socket is a WebSocket's from now on. */

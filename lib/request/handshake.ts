@@ -73,7 +73,6 @@ export class Handshake implements Rendezvous, Pending {
   readonly ticket: Ticket
   deadline: Delayed | null = null
   identity: Identity = { profile: null, expiresAt: null }
-  readonly logger: Logger
   readonly #host: HandshakeHost
   readonly #parts: HandshakeParts
   /** Made for who asks for it: each gives V8 hidden classes of its own. */
@@ -100,7 +99,6 @@ export class Handshake implements Rendezvous, Pending {
     const offered = request.headers['sec-websocket-protocol']
     this.kind = offered === undefined ? 'plain' : SUBPROTOCOL
     this.resume = resumeIn(offered)
-    this.logger = request.log as Logger
     host.handshakes.assertRoom(this.ip)
     this.ticket = host.revocations.take()
     this.#socket = parts.reply.raw.socket as Socket
@@ -110,6 +108,11 @@ export class Handshake implements Rendezvous, Pending {
 
   get action(): string {
     return this.#parts.key
+  }
+
+  /** The request's as it is now: a hook or a profile loader may have given it another. */
+  get logger(): Logger {
+    return this.#parts.request.log as Logger
   }
 
   get profile(): RegisteredProfile | null {

@@ -75,8 +75,11 @@ const EXPECTED_ORIGIN = 'an origin such as https://app.example.com, without path
 
 /** A policy written in JavaScript may answer anything, and a promise of `false` is truthy. */
 function onlyTrue(answer: boolean | Promise<boolean>): boolean | Promise<boolean> {
-  if (typeof answer === 'boolean') return answer
-  return Promise.resolve(answer).then(value => value === true)
+  return typeof answer === 'boolean' ? answer : isTrue(answer)
+}
+
+async function isTrue(answer: unknown): Promise<boolean> {
+  return (await answer) === true
 }
 
 /** The key of an origin from the options, where an internationalised host may stand as people write it. */

@@ -30,53 +30,67 @@ export interface PageState<Params = Readonly<Record<string, string>>, Query = Re
   requestString(name: string, required?: boolean): string
 }
 
-/** The page state of one request, frozen; it bears the request's rendezvous, which nothing then holds any longer. */
-export class RequestPage implements PageState {
-  readonly key: string
-  readonly profile: RegisteredProfile | null
-  readonly method: string
-  readonly url: string
-  readonly params: Readonly<Record<string, string>>
-  readonly query: Readonly<Record<string, unknown>>
-  readonly started: number
-  readonly transport: 'http' | 'websocket'
-  readonly #rendezvous: Rendezvous
+/** Where a page state bears what it was made with, which nothing then holds any longer. */
+const MADE_WITH: unique symbol = Symbol('fastify-channels.page-state')
+
+type Borne = { readonly [MADE_WITH]?: MadeWith } | null | undefined
+
+class MadeWith {
+  readonly rendezvous: Rendezvous
   #logger: Logger | null = null
 
-  constructor(request: FastifyRequest, rendezvous: Rendezvous, started: number) {
-    this.key = rendezvous.action
-    this.profile = rendezvous.profile
-    this.method = request.method
-    this.url = request.url
-    this.params = request.params as Readonly<Record<string, string>>
-    this.query = request.query as Readonly<Record<string, unknown>>
-    this.started = started
-    this.transport = request.ws === true ? 'websocket' : 'http'
-    this.#rendezvous = rendezvous
-    Object.freeze(this)
-  }
-
-  /** What the upgrade of this page state needs; undefined where `act` did not build it. */
-  static rendezvousOf(pageState: unknown): Rendezvous | undefined {
-    const isOurs = typeof pageState === 'object' && pageState !== null && #rendezvous in pageState
-    return isOurs ? (pageState as RequestPage).#rendezvous : undefined
+  constructor(rendezvous: Rendezvous) {
+    this.rendezvous = rendezvous
   }
 
   /** Made for who asks for it: most actions log nothing. */
   get logger(): Logger {
-    this.#logger ??= this.#rendezvous.logger.child({ action: this.key })
+    const { action, logger } = this.rendezvous
+    this.#logger ??= logger.child({ action })
     return this.#logger
   }
+}
 
-  /** An own property: it may be taken out of its page state. */
-  readonly requestString = (name: string, required = false): string => {
-    const value = own(this.params, name) ?? own(this.query, name) ?? ''
-    if (typeof value !== 'string' && typeof value !== 'number') {
-      throw badRequest(`Parameter "${name}" must be given once`)
-    }
-    if (required && value === '') throw channelsError('FST_CHANNELS_MISSING_PARAMETER', name)
-    return String(value)
+/** One function for all of them, so that they share their hidden class; its own, so that a copy has the logger. */
+const LOGGER: PropertyDescriptor = {
+  enumerable: true,
+  get(this: Borne) {
+    return this?.[MADE_WITH]?.logger
   }
+}
+
+/** The page state of one request, frozen. */
+export function buildPageState(
+  request: FastifyRequest,
+  rendezvous: Rendezvous,
+  started: number
+): PageState<never, never> {
+  const params = request.params as Readonly<Record<string, unknown>>
+  const query = request.query as Readonly<Record<string, unknown>>
+  const pageState = {
+    key: rendezvous.action,
+    profile: rendezvous.profile,
+    method: request.method,
+    url: request.url,
+    params: params as never,
+    query: query as never,
+    started,
+    transport: request.ws === true ? 'websocket' : 'http',
+    requestString(name: string, required = false): string {
+      const value = own(params, name) ?? own(query, name) ?? ''
+      if (typeof value !== 'string' && typeof value !== 'number')
+        throw badRequest(`Parameter "${name}" must be given once`)
+      if (required && value === '') throw channelsError('FST_CHANNELS_MISSING_PARAMETER', name)
+      return String(value)
+    }
+  }
+  Object.defineProperty(pageState, MADE_WITH, { value: new MadeWith(rendezvous) })
+  return Object.freeze(Object.defineProperty(pageState, 'logger', LOGGER)) as PageState<never, never>
+}
+
+/** What the upgrade of a page state needs; undefined where `act` did not build it. */
+export function rendezvousOf(pageState: object): Rendezvous | undefined {
+  return (pageState as Borne)?.[MADE_WITH]?.rendezvous
 }
 
 function own(values: Readonly<Record<string, unknown>>, name: string): unknown {

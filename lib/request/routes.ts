@@ -14,7 +14,7 @@ import type { ActionContext, MarkedAction } from './act.ts'
 import { actionOf } from './act.ts'
 import type { HandshakeHost } from './handshake.ts'
 import { adopt, Handshake, offeredIn } from './handshake.ts'
-import { RequestPage } from './page-state.ts'
+import { buildPageState } from './page-state.ts'
 import type { Identity } from './profile.ts'
 
 /** How an action ended. */
@@ -102,8 +102,8 @@ export class Routes {
       try {
         const { profile } = await routes.#parts.identify(request)
         const rendezvous = ordinaryRendezvous(action.key, profile, request, mayUpgrade)
-        const pageState = new RequestPage(request, rendezvous, routes.#parts.clock.wall())
-        const result = await action.run(this, pageState as never, new Context(request, reply, rendezvous))
+        const pageState = buildPageState(request, rendezvous, routes.#parts.clock.wall())
+        const result = await action.run(this, pageState, new Context(request, reply, rendezvous))
         routes.#report(action.key, started, 'answered', request)
         if (result !== undefined || reply.sent) return result
         // Fastify would wait for an answer for ever.
@@ -153,12 +153,12 @@ export class Routes {
       // What is there at once is not waited for: most handshakes are over in the turn in which they came.
       const allowing = this.#parts.allowsOrigin(request)
       const allowed = allowing instanceof Promise ? await allowing : allowing
-      if (!allowed) throw this.#counted('FST_CHANNELS_ORIGIN_REFUSED')
+      if (allowed !== true) throw this.#counted('FST_CHANNELS_ORIGIN_REFUSED')
       const identifying = this.#parts.identify(request)
       handshake.identity = identifying instanceof Promise ? await identifying : identifying
       handshake.assertPending()
-      const pageState = new RequestPage(request, handshake, this.#parts.clock.wall())
-      const result = await action.run(app, pageState as never, new Context(request, reply, handshake))
+      const pageState = buildPageState(request, handshake, this.#parts.clock.wall())
+      const result = await action.run(app, pageState, new Context(request, reply, handshake))
       if (result === undefined && !handshake.isOpen && !reply.sent)
         throw channelsError('FST_CHANNELS_NO_ANSWER', action.key)
       this.#report(action.key, started, handshake.isOpen ? 'upgraded' : 'answered', request)

@@ -415,6 +415,90 @@ t.test('an action does not begin for who is gone, and tells who goes later by th
   await nothingLeft(app)
 })
 
+t.test('whatever kind of promise origin, profile or rule answers with, a no is a no and a yes a yes', async t => {
+  /** A promise whose `then` gives no promise, as decorated and lazy ones have it. */
+  const decorated = <T>(value: T): Promise<T> => {
+    const promise = Promise.resolve(value)
+    const plain = promise.then.bind(promise)
+    const then = (...args: Parameters<typeof plain>) => {
+      const next = plain(...args)
+      // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+      return { then: next.then.bind(next) }
+    }
+    return Object.assign(promise, { then }) as unknown as Promise<T>
+  }
+  const thenable = <T>(value: T): Promise<T> =>
+    // biome-ignore lint/suspicious/noThenProperty: it is what is tested
+    ({ then: (done: (value: T) => void) => done(value) }) as unknown as Promise<T>
+  const kinds = { decorated, thenable, native: async <T>(value: T) => value, plain: <T>(value: T) => value as never }
+  for (const [name, later] of Object.entries(kinds)) {
+    const answers = { origin: true, id: 'ann' as string | null, access: true }
+    const { url } = await serve(
+      t,
+      {
+        origin: () => later(answers.origin),
+        profile: () => later(answers.id === null ? null : { id: answers.id })
+      },
+      app => {
+        app.sockets.serve(defineChannel('room', {}), { access: () => later(answers.access) })
+        app.get(
+          '/ws',
+          act('ws', async (app, ps) => {
+            if (ps.profile?.id !== 'ann') throw unauthorized()
+            await app.sockets.upgrade(ps, 'room')
+          })
+        )
+      }
+    )
+    const status = async (): Promise<number> => (await ask(url, 'upgrade', '/ws')).status
+    t.equal(await status(), 101, name)
+    for (const [key, no, code] of [
+      ['origin', false, 403],
+      ['id', null, 401],
+      ['access', false, 403]
+    ] as const) {
+      const before = answers[key]
+      Object.assign(answers, { [key]: no })
+      t.equal(await status(), code, `${name}: ${key}`)
+      Object.assign(answers, { [key]: before })
+    }
+  }
+})
+
+t.test('a socket is ended where a listener of the host’s throws before the plugin sees the request', async t => {
+  const app = fastify()
+  app.server.on('upgrade', request => {
+    if (request.url === '/bad') throw new Error('of the host')
+  })
+  await app.register(channels, { handshakeTimeoutMs: 20 })
+  app.get(
+    '/:any',
+    act('any', async (app, ps) => void (await app.sockets.upgrade(ps, 'any')))
+  )
+  // Stands for a process that lives on after an uncaught exception.
+  const thrown: unknown[] = []
+  const emit = app.server.emit.bind(app.server)
+  app.server.emit = ((...args: Parameters<typeof emit>) => {
+    try {
+      return emit(...args)
+    } catch (error) {
+      thrown.push(error)
+      return true
+    }
+  }) as typeof app.server.emit
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const raw = await RawSocket.open(url)
+  raw.write(upgradeRequest('/bad'))
+  await raw.closed
+  const reset = await RawSocket.open(url)
+  reset.write(upgradeRequest('/bad'))
+  await until('the host has seen both', () => thrown.length === 2)
+  reset.socket.resetAndDestroy()
+  t.equal((await connect(`${url}/good`)).ws.readyState, 1)
+  await until('none of the two is left', async () => (await socketsOf(app)) === 1)
+})
+
 t.test('what follows a refused upgrade in its packet is never served', async t => {
   let served = 0
   const { app, url } = await serve(t, {}, app => {

@@ -1,6 +1,6 @@
 import diagnostics from 'node:diagnostics_channel'
 import { createRequire } from 'node:module'
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import { fastify } from 'fastify'
 import t from 'tap'
 import { defineChannel, Type } from '../../lib/protocol/index.ts'
@@ -369,19 +369,67 @@ t.test('a logger of its own is made for an action or a connection that logs, and
   t.strictSame(own(), [])
   await (await connect(`${url}/ws/yes`)).next('$joined')
   const { id } = app.sockets.connections().at(-1)!
-  t.strictSame(own(), [{ action: 'quiet' }, { action: 'quiet', connectionId: id }])
+  t.match(own(), [{ action: 'quiet' }, { action: 'quiet', connectionId: id }])
+  t.equal(own().length, 2)
+})
+
+t.test(
+  'a page state bears its logger in a copy, in what is derived of it and behind a proxy, and cannot be changed',
+  async t => {
+    const made: object[] = []
+    const { app, url } = await serve(t, { fastify: { loggerInstance: counting(made) } }, app => {
+      app.get(
+        '/ws',
+        act('a', async (app, ps) => {
+          const { logger } = ps
+          for (const one of [{ ...ps }, Object.create(ps), new Proxy(ps, {})]) t.equal(one.logger, logger)
+          t.throws(() => Object.assign(ps, { key: 'b' }), TypeError)
+          t.throws(() => Object.assign(ps, { logger }), TypeError)
+          t.throws(() => Object.assign(ps, { other: 1 }), TypeError)
+          t.strictSame(Object.keys(ps).includes('logger'), true)
+          await app.sockets.upgrade(new Proxy(ps, {}), 'a')
+        })
+      )
+    })
+    await (await connect(`${url}/ws`)).next('$joined')
+    t.equal(app.sockets.connections().length, 1)
+    t.equal(made.filter(bindings => 'action' in bindings).length, 1)
+  }
+)
+
+t.test('an action and its connection log to what a hook or the profile loader made the request log to', async t => {
+  const made: object[] = []
+  const profile = (request: FastifyRequest) => {
+    request.log = request.log.child({ tenant: 'x' })
+    return null
+  }
+  const { url } = await serve(t, { profile, fastify: { loggerInstance: counting(made) } }, app => {
+    app.get(
+      '/ws',
+      act('a', async (app, ps) => {
+        ps.logger.info('one')
+        const connection = await app.sockets.upgrade(ps, 'a')
+        connection.logger.info('two')
+      })
+    )
+  })
+  await (await connect(`${url}/ws`)).next('$joined')
+  t.match(
+    made.filter(bindings => 'tenant' in bindings),
+    [{ tenant: 'x' }, { tenant: 'x', action: 'a' }, { tenant: 'x', action: 'a', connectionId: /./ }]
+  )
 })
 
 /** A logger that says nothing, and notes what its children are bound to. */
-function counting(made: object[]): FastifyBaseLogger {
+function counting(made: object[], known = {}): FastifyBaseLogger {
   const noop = (): void => {}
   const quiet = { fatal: noop, error: noop, warn: noop, info: noop, debug: noop, trace: noop, silent: noop }
-  const child = (bindings: object) => {
+  const child = (own: object) => {
+    const bindings = { ...known, ...own }
     made.push(bindings)
-    return { ...logger }
+    return counting(made, bindings)
   }
-  const logger = { ...quiet, level: 'silent', child } as unknown as FastifyBaseLogger
-  return logger
+  return { ...quiet, level: 'silent', child } as unknown as FastifyBaseLogger
 }
 
 t.test('an upgrade for a name that no channel can have is the request’s fault: 400, and no socket', async t => {
