@@ -4,8 +4,11 @@ const ID_BYTES = 16
 const TAG_BYTES = 6
 const EPOCH_BYTES = 9
 
-/** As much as some names need is fetched at once: to fetch it, and to make a Buffer of it, takes longer than to encode it. */
-const POOL_BYTES = 256
+/**
+ * As much as many names need is fetched at once: to fetch it, and to make a Buffer of it, takes longer than to encode it.
+ * Small ones would leave holes between what the connections have from the system, of 200 bytes for each.
+ */
+const POOL_BYTES = 4_096
 
 interface Pool {
   bytes: Buffer
