@@ -57,10 +57,9 @@ export class Connection implements Receiver, Pulse {
   /** @internal */
   readonly cameWith: Resume | null
   readonly #host: ConnectionHost
-  readonly #action: string
+  /** Null once the logger is its own: most connections log nothing, and each child takes some hundred bytes. */
+  #action: string | null
   #logger: Logger
-  /** Whether the logger is its own yet: most connections log nothing, and a child takes half a kilobyte. */
-  #isNamed = false
   #messagesIn = 0
   #bytesIn = 0
   #profile: RegisteredProfile | null
@@ -97,8 +96,8 @@ export class Connection implements Receiver, Pulse {
 
   /** A child of the request's logger, with the action's key as `action` and the id as `connectionId`. */
   get logger(): Logger {
-    if (!this.#isNamed) this.#logger = this.#logger.child({ action: this.#action, connectionId: this.id })
-    this.#isNamed = true
+    if (this.#action !== null) this.#logger = this.#logger.child({ action: this.#action, connectionId: this.id })
+    this.#action = null
     return this.#logger
   }
 
