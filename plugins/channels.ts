@@ -9,6 +9,7 @@ import { chain } from '../lib/awaitable.ts'
 import type { BrokerFactory } from '../lib/broker/broker.ts'
 import { memory } from '../lib/broker/memory.ts'
 import { systemClock } from '../lib/clock.ts'
+import { channelSocket } from '../lib/connection/channel-socket.ts'
 import type { CloseEvent, Connection } from '../lib/connection/connection.ts'
 import { Deflater } from '../lib/connection/deflate.ts'
 import type { NativeSender } from '../lib/connection/native-writes.ts'
@@ -159,6 +160,8 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     options: websocketOptions(limits.payloadBytes, times.closeGraceMs, routes, options.compression === true),
     errorHandler: terminate
   })
+  const { options: ofSockets } = app.websocketServer
+  ofSockets.WebSocket = channelSocket(ofSockets.WebSocket!)
   app.addHook('onRoute', route => routes.after(route))
   guard.after(app.server)
   app.websocketServer.on('connection', (ws, request) => {

@@ -67,3 +67,30 @@ t.test('ws’s own list holds the host’s sockets and none of ours, and closing
   t.equal(code, 1005, 'the host’s, by @fastify/websocket')
   t.match(await ours.closed, { code: 1012 }, 'ours, by the service')
 })
+
+t.test('a host may listen to our sockets as well, and give its server a class of its own', async t => {
+  for (const own of [false, true]) {
+    const heard: string[] = []
+    const answered: string[] = []
+    const onMessage = ({ cmd }: { cmd: string }): void => void answered.push(cmd)
+    const { app, url } = await serve(t, { onMessage }, app => {
+      if (own) app.websocketServer.options.WebSocket = class extends WebSocket {} as never
+      app.websocketServer.on('connection', ws => {
+        ws.on('message', data => void heard.push(String(data)))
+        ws.on('close', () => void heard.push('closed'))
+      })
+      app.get(
+        '/ws',
+        act('room', async (app, ps) => void (await app.sockets.upgrade(ps, 'room')))
+      )
+    })
+    const client = await connect(`${url}/ws`)
+    client.send('{"channel":"room","cmd":"hello"}')
+    client.ws.ping()
+    await until('both hear', () => heard.length === 1 && answered.length === 1)
+    t.strictSame(answered, ['hello'])
+    await client.close()
+    await until('both hear the end', () => heard.length === 2 && app.sockets.stats().closed === 1)
+    t.strictSame(heard, ['{"channel":"room","cmd":"hello"}', 'closed'], own ? 'a class of its own' : 'ours')
+  }
+})
