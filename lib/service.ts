@@ -243,7 +243,7 @@ export class Service {
 
   #closed(connection: Connection, event: CloseEvent): void {
     this.connections.release(connection)
-    connection.logger.debug({ code: event.code, reason: event.reason, clean: event.clean }, 'connection closed')
+    connection.debug({ code: event.code, reason: event.reason, clean: event.clean }, 'connection closed')
     this.observer.closed(connection, event)
     if (this.connections.links === 0) this.#onEmpty?.()
   }

@@ -4,7 +4,7 @@ import type { Broker, CommandRecord, Committed, LogPolicy, Publication } from '.
 import { positionOf } from '../broker/broker.ts'
 import { encodeText } from '../connection/frame.ts'
 import type { OutgoingMessage } from '../connection/publication.ts'
-import { messageText } from '../connection/publication.ts'
+import { assertChannelName, messageText } from '../connection/publication.ts'
 import { storeFailed } from '../errors.ts'
 import type { Position } from '../protocol/position.ts'
 import type { Audience } from './fan-out.ts'
@@ -46,11 +46,14 @@ export class Publisher {
   }
 
   /**
-   * @throws as messageText; FST_CHANNELS_UNKNOWN_EVENT and FST_CHANNELS_INVALID_EVENT where events are checked
+   * @throws FST_CHANNELS_INVALID_CHANNEL and as messageText; FST_CHANNELS_UNKNOWN_EVENT and FST_CHANNELS_INVALID_EVENT where events are checked
    */
   prepare(through: string, message: OutgoingMessage): Prepared {
+    const there = this.#channels.get(through)
+    // The name of a channel that is there has been looked at.
+    if (there === undefined) assertChannelName(through)
     const text = messageText(through, message, this.#publishing.messageBytes)
-    const carrier = this.#channels.resolve(through)?.definition ?? null
+    const carrier = (there === undefined ? this.#channels.resolve(through) : there.resolved)?.definition ?? null
     const { channel = through, cmd, param } = message
     const subject = channel === through ? carrier : (this.#channels.resolve(channel)?.definition ?? null)
     if (this.#publishing.checkEvents) subject?.assertEvent(cmd, param)

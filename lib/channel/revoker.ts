@@ -85,7 +85,7 @@ export class Revoker {
         // It may have been a member until a moment ago.
         connection.outbox.purge(channel)
       }
-      connection.flush()
+      connection.outbox.flush()
     }
     return ended
   }

@@ -101,6 +101,12 @@ export class Connection implements Receiver, Pulse {
     return this.#logger
   }
 
+  /** @internal A line as from `logger`, for whose sake none is made. */
+  debug(fields: object, line: string): void {
+    const whose = this.#action === null ? {} : { action: this.#action, connectionId: this.id }
+    this.#logger.debug({ ...whose, ...fields }, line)
+  }
+
   /** What went through it until now: a count that is read again has to be asked for again. */
   get traffic(): TrafficStats {
     const { messagesOut, bytesOut } = this.outbox
@@ -151,11 +157,6 @@ export class Connection implements Receiver, Pulse {
   /** @internal Queues encoded frames; those of a channel say so. */
   sendEncoded(frames: Uint8Array, count: number, origin: Origin | null = null): void {
     this.outbox.push(frames, count, origin)
-  }
-
-  /** @internal Writes what is queued. */
-  flush(): void {
-    this.outbox.flush()
   }
 
   /** @internal Calls `task` once the connection takes no more part in anything. */

@@ -28,12 +28,11 @@ const MAX_UNIT_BYTES = 3
 const HEADER_BYTES = 10
 
 /**
- * The text of a message as a frame. `through` is the channel that it is delivered through.
+ * The text of a message as a frame. `through` is the channel that it is delivered through, whose name is known to be one.
  * @throws FST_CHANNELS_INVALID_CHANNEL, FST_CHANNELS_RESERVED_COMMAND, FST_CHANNELS_UNSERIALISABLE,
  * FST_CHANNELS_MESSAGE_TOO_BIG
  */
 export function messageText(through: string, message: OutgoingMessage, maxBytes: number): string {
-  assertChannelName(through)
   const { channel = through, cmd, param, from } = message
   if (channel !== through) assertChannelName(channel)
   if (typeof cmd !== 'string' || cmd === '' || cmd.length > 128 || cmd.startsWith('$')) {
@@ -53,6 +52,7 @@ export function messageText(through: string, message: OutgoingMessage, maxBytes:
  * @throws as messageText
  */
 export function encodeMessage(through: string, message: OutgoingMessage, maxBytes: number): Buffer {
+  assertChannelName(through)
   return encodeText(messageText(through, message, maxBytes))
 }
 

@@ -18,6 +18,7 @@ import {
 import { ManualClock } from '../fixtures/clock.ts'
 import { connect, refused } from '../fixtures/raw-client.ts'
 import { as, headerProfile, type ServerOptions, serve, type Teardown } from '../fixtures/server.ts'
+import { until } from '../fixtures/until.ts'
 
 /** A server whose one route joins the channel that the path names. */
 async function anyChannel(t: Teardown, options: ServerOptions = {}) {
@@ -354,7 +355,8 @@ t.test('onAction and the debug log hear how long an action took and what came of
 
 t.test('a logger of its own is made for an action or a connection that logs, and for no other', async t => {
   const made: object[] = []
-  const { app, url } = await serve(t, { fastify: { loggerInstance: counting(made) } }, app => {
+  const lines: Array<{ msg?: string }> = []
+  const { app, url } = await serve(t, { fastify: { loggerInstance: counting(made, lines) } }, app => {
     app.get(
       '/ws/:logs',
       act('quiet', async (app, ps) => {
@@ -365,11 +367,25 @@ t.test('a logger of its own is made for an action or a connection that logs, and
     )
   })
   const own = () => made.filter(bindings => 'action' in bindings)
-  await (await connect(`${url}/ws/no`)).next('$joined')
-  t.strictSame(own(), [])
-  await (await connect(`${url}/ws/yes`)).next('$joined')
-  const { id } = app.sockets.connections().at(-1)!
-  t.match(own(), [{ action: 'quiet' }, { action: 'quiet', connectionId: id }])
+  const ends = () => lines.filter(({ msg }) => msg === 'connection closed')
+  const enter = async (path: string) => {
+    const client = await connect(`${url}${path}`)
+    await client.next('$joined')
+    return { client, id: app.sockets.connections().at(-1)!.id }
+  }
+  const quiet = await enter('/ws/no')
+  await quiet.client.close()
+  await until('it has ended', () => ends().length === 1)
+  t.strictSame(own(), [], 'nor for the line of its end')
+  const logging = await enter('/ws/yes')
+  t.match(own(), [{ action: 'quiet' }, { action: 'quiet', connectionId: logging.id }])
+  await logging.client.close()
+  await until('it has ended', () => ends().length === 2)
+  const whose = { action: 'quiet', code: 1005, clean: true }
+  t.match(ends(), [
+    { ...whose, connectionId: quiet.id },
+    { ...whose, connectionId: logging.id }
+  ])
   t.equal(own().length, 2)
 })
 
@@ -421,13 +437,14 @@ t.test('an action and its connection log to what a hook or the profile loader ma
 })
 
 /** A logger that says nothing, and notes what its children are bound to. */
-function counting(made: object[], known = {}): FastifyBaseLogger {
+function counting(made: object[], lines: object[] = [], known = {}): FastifyBaseLogger {
   const noop = (): void => {}
-  const quiet = { fatal: noop, error: noop, warn: noop, info: noop, debug: noop, trace: noop, silent: noop }
+  const debug = (fields: object, msg: string): void => void lines.push({ ...known, ...fields, msg })
+  const quiet = { fatal: noop, error: noop, warn: noop, info: noop, debug, trace: noop, silent: noop }
   const child = (own: object) => {
     const bindings = { ...known, ...own }
     made.push(bindings)
-    return counting(made, bindings)
+    return counting(made, lines, bindings)
   }
   return { ...quiet, level: 'silent', child } as unknown as FastifyBaseLogger
 }

@@ -171,12 +171,12 @@ export const SABOTAGES: readonly Sabotage[] = [
       {
         file: 'lib/channel/registry.ts',
         search: "if (reason === 'revoked') connection.outbox.purge(name)",
-        replace: "if (reason === 'revoked') connection.flush()"
+        replace: "if (reason === 'revoked') connection.outbox.flush()"
       },
       {
         file: 'lib/channel/revoker.ts',
         search: 'turn.distribute()',
-        replace: 'turn.distribute() ; for (const link of links) link.flush()'
+        replace: 'turn.distribute() ; for (const link of links) link.outbox.flush()'
       },
       {
         file: 'lib/channel/revoker.ts',
