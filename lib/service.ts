@@ -284,7 +284,7 @@ export class Service {
     for (const connection of this.connections.all()) total.add(connection.traffic)
     const { opened, closed, size, users } = this.connections
     return {
-      ...total.toJSON(),
+      ...total,
       opened,
       closed,
       users,

@@ -1,19 +1,9 @@
-/** What went through a channel or the service. Bytes in are of text, bytes out of whole frames. */
-export class Traffic {
+/** A sum of what went through. */
+export class Traffic implements TrafficStats {
   messagesIn = 0
   bytesIn = 0
   messagesOut = 0
   bytesOut = 0
-
-  countIn(bytes: number): void {
-    this.messagesIn++
-    this.bytesIn += bytes
-  }
-
-  countOut(messages: number, bytes: number): void {
-    this.messagesOut += messages
-    this.bytesOut += bytes
-  }
 
   add(other: TrafficStats): void {
     this.messagesIn += other.messagesIn
@@ -21,13 +11,9 @@ export class Traffic {
     this.messagesOut += other.messagesOut
     this.bytesOut += other.bytesOut
   }
-
-  toJSON(): TrafficStats {
-    const { messagesIn, bytesIn, messagesOut, bytesOut } = this
-    return { messagesIn, bytesIn, messagesOut, bytesOut }
-  }
 }
 
+/** What went through a connection, a channel or the service. Bytes in are of text, bytes out of whole frames. */
 export interface TrafficStats {
   readonly messagesIn: number
   readonly bytesIn: number

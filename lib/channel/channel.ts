@@ -11,7 +11,7 @@ import { encodeFrame } from '../protocol/message.ts'
 import type { Position } from '../protocol/position.ts'
 import type { PresenceMember } from '../protocol/system.ts'
 import { systemFrame } from '../protocol/system.ts'
-import { Traffic } from '../stats.ts'
+import type { TrafficStats } from '../stats.ts'
 import type { Resolved } from './definition.ts'
 import type { Audience } from './fan-out.ts'
 import { FanOut } from './fan-out.ts'
@@ -55,7 +55,6 @@ export class Channel implements FeedSink {
   readonly params: Readonly<Record<string, string>>
   /** Of all that is sent through it. */
   readonly origin: Origin
-  readonly traffic = new Traffic()
   /** Users with at least one connection here, whether or not the members are told. */
   readonly presence = new Presence()
   /** Dense, so that fan-out walks an array; a member knows its place, so that leaving moves one other. */
@@ -73,6 +72,8 @@ export class Channel implements FeedSink {
   /** Null in a channel without a log. */
   readonly #feed: Feed | null
   #started: Awaitable<void> | null = null
+  #messagesIn = 0
+  #bytesIn = 0
   /** Runs until members may be told again who is there. */
   #presenceRest: Timer | null = null
 
@@ -84,13 +85,25 @@ export class Channel implements FeedSink {
     this.#parts = parts
     this.replay = new Replay(name, parts.broker, parts.clock)
     this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, parts.clock, this)
-    this.#fanOut = new FanOut(this.members, parts.turn, this.traffic, this.origin, () => this.#tellPresence())
+    this.#fanOut = new FanOut(this.members, parts.turn, this.origin, () => this.#tellPresence())
   }
 
   /** Whether its members are told who is there. */
   get tellsPresence(): boolean {
     const presence = this.resolved?.definition.rules.presence
     return presence !== undefined && presence !== false
+  }
+
+  /** What went through it until now. */
+  get traffic(): TrafficStats {
+    const { messagesOut, bytesOut } = this.#fanOut
+    return { messagesIn: this.#messagesIn, bytesIn: this.#bytesIn, messagesOut, bytesOut }
+  }
+
+  /** A member's command has come. */
+  countIn(bytes: number): void {
+    this.#messagesIn++
+    this.#bytesIn += bytes
   }
 
   /** The position up to which its members have been told everything; null where there is no log. */

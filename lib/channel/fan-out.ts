@@ -1,7 +1,6 @@
 import type { Connection, ConnectionKind } from '../connection/connection.ts'
 import type { Origin, Outbox } from '../connection/outbox.ts'
 import type { Batch, Turn } from '../connection/turn.ts'
-import type { Traffic } from '../stats.ts'
 import type { Subscription } from './subscription.ts'
 
 /** A batch larger than this leaves before its turn ends, because the slowest reader keeps it alive. */
@@ -41,9 +40,11 @@ export class FanOut implements Batch {
   /** The members' own, in the same order: on the way to them over the members a cache line or four would be read for each. */
   readonly #outboxes: Outbox[] = []
   readonly #turn: Turn
-  readonly #traffic: Traffic
   readonly #origin: Origin
   readonly #beforeBatch: () => void
+  /** What was put into outboxes so far. */
+  messagesOut = 0
+  bytesOut = 0
   /** Null where there are none: an array that is kept from turn to turn grows old, and what was in it is then kept as well. */
   #entries: Entry[] | null = null
   #replies: Reply[] | null = null
@@ -54,10 +55,9 @@ export class FanOut implements Batch {
   #touched = false
 
   /** `beforeBatch` is called at the end of a turn in which it was touched, and may publish once more. */
-  constructor(members: readonly Subscription[], turn: Turn, traffic: Traffic, origin: Origin, beforeBatch: () => void) {
+  constructor(members: readonly Subscription[], turn: Turn, origin: Origin, beforeBatch: () => void) {
     this.#members = members
     this.#turn = turn
-    this.#traffic = traffic
     this.#origin = origin
     this.#beforeBatch = beforeBatch
   }
@@ -182,8 +182,9 @@ export class FanOut implements Batch {
     while (walk.next < outboxes.length) outboxes[walk.next++]!.push(walk.batch, walk.messages, this.#origin)
   }
 
-  #count(messages: number, { byteLength }: Uint8Array): void {
-    this.#traffic.countOut(messages * this.#outboxes.length, byteLength * this.#outboxes.length)
+  #count(messages: number, { byteLength }: Uint8Array, members = this.#outboxes.length): void {
+    this.messagesOut += messages * members
+    this.bytesOut += byteLength * members
   }
 
   /** Members of whom no entry makes an exception still share one buffer per kind of client. */
@@ -203,7 +204,7 @@ export class FanOut implements Batch {
       }
       if (share.count === 0) continue
       connection.sendEncoded(share.batch, share.count, this.#origin)
-      this.#traffic.countOut(share.count, share.batch.byteLength)
+      this.#count(share.count, share.batch, 1)
     }
   }
 }

@@ -66,7 +66,7 @@ export class Channels {
   /** What went through each channel, and how many connections it has. */
   stats(): ServiceStats['perChannel'] {
     return Object.fromEntries(
-      [...this.all()].map(({ name, traffic, members }) => [name, { ...traffic.toJSON(), connections: members.length }])
+      [...this.all()].map(({ name, traffic, members }) => [name, { ...traffic, connections: members.length }])
     )
   }
 

@@ -239,7 +239,7 @@ function admit(
 ): Subscription {
   const subscription = connection.memberships.get(frame.channel) as Subscription | undefined
   if (subscription === undefined) throw new Refusal('not-joined')
-  subscription.channel?.traffic.countIn(bytes)
+  subscription.channel?.countIn(bytes)
   limitChannelRate(dispatcher, subscription, inbox)
   dispatcher.begin(inbox)
   return subscription

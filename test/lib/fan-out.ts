@@ -4,7 +4,6 @@ import { Subscription } from '../../lib/channel/subscription.ts'
 import { Connection } from '../../lib/connection/connection.ts'
 import { encodeText } from '../../lib/connection/frame.ts'
 import { Turn } from '../../lib/connection/turn.ts'
-import { Traffic } from '../../lib/stats.ts'
 import { ManualClock } from '../fixtures/clock.ts'
 import { FakeTransport } from '../fixtures/transport.ts'
 
@@ -61,8 +60,7 @@ function stage() {
   }
   const channel = (peers: ReadonlyArray<{ connection: Connection }>) => {
     const members: Subscription[] = []
-    const traffic = new Traffic()
-    const fanOut = new FanOut(members, turn, traffic, { channel: 'a' }, noop)
+    const fanOut = new FanOut(members, turn, { channel: 'a' }, noop)
     const join = ({ connection }: { connection: Connection }): void => {
       fanOut.admit(connection)
       members.push(new Subscription('a', connection, 'server'))
@@ -73,7 +71,7 @@ function stage() {
       if (place < members.length) members[place] = moved
     }
     for (const peer of peers) join(peer)
-    return { fanOut, join, leave, traffic }
+    return { fanOut, join, leave }
   }
   return { clock, turn, connect, channel, slow }
 }
@@ -82,7 +80,7 @@ t.test('a batch that is alone in its turn costs each member one write, with what
   const { clock, connect, channel } = stage()
   const peers = [connect(), connect(), connect()]
   const [sender, other, third] = peers
-  const { fanOut, traffic } = channel(peers)
+  const { fanOut } = channel(peers)
   fanOut.publish(frame('one'))
   fanOut.publish(frame('two'))
   fanOut.reply(sender!.connection, frame('ack'), null)
@@ -100,8 +98,8 @@ t.test('a batch that is alone in its turn costs each member one write, with what
     peers.map(({ transport }) => transport.writes),
     [1, 1, 1]
   )
-  t.equal(traffic.messagesOut, 6)
-  t.match(third!.connection.traffic, { messagesOut: 2, bytesOut: traffic.bytesOut / 3, messagesIn: 0 })
+  t.equal(fanOut.messagesOut, 6)
+  t.match(third!.connection.traffic, { messagesOut: 2, bytesOut: fanOut.bytesOut / 3, messagesIn: 0 })
   t.equal(sender!.connection.traffic.messagesOut, 3)
 })
 
@@ -286,7 +284,7 @@ t.test(
     const peers = [connect(), connect(), connect(), connect(), connect()]
     const [, bad, third, , last] = peers
     const late = [connect(), connect()]
-    const { fanOut, join, leave, traffic } = channel(peers)
+    const { fanOut, join, leave } = channel(peers)
     const write = bad!.transport.write.bind(bad!.transport)
     bad!.transport.write = () => {
       bad!.transport.write = write
@@ -301,7 +299,7 @@ t.test(
       return all.map(commands => commands.join(' '))
     }
     t.strictSame(take(), ['one', '', 'one', 'one', 'one ack'])
-    t.equal(traffic.messagesOut, 5)
+    t.equal(fanOut.messagesOut, 5)
     bad!.transport.write = frames => {
       bad!.transport.write = write
       write(frames)
