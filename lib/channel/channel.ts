@@ -56,7 +56,7 @@ export class Channel implements FeedSink {
   /** Of all that is sent through it. */
   readonly origin: Origin
   /** Users with at least one connection here, whether or not the members are told. */
-  readonly presence = new Presence()
+  readonly presence: Presence
   /** Dense, so that fan-out walks an array; a member knows its place, so that leaving moves one other. */
   readonly members: Subscription[] = []
   /** Members that still read their past, and those about to be. */
@@ -82,6 +82,7 @@ export class Channel implements FeedSink {
     this.origin = { channel: name }
     this.resolved = resolved
     this.params = resolved?.params ?? NO_PARAMS
+    this.presence = new Presence(this.tellsPresence)
     this.#parts = parts
     this.replay = new Replay(name, parts.broker, parts.clock)
     this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, parts.clock, this)

@@ -19,8 +19,13 @@ export interface PresenceDiff {
 /** The users present in one channel: a user is there from the first connection to the last. */
 export class Presence {
   readonly #users = new Map<string, Present>()
-  /** What was last told of each user who changed since. */
-  readonly #told = new Map<string, PresenceMember | undefined>()
+  /** What was last told of each user who changed since; null where nobody is told. */
+  readonly #told: Map<string, PresenceMember | undefined> | null
+
+  /** Where it is told who is there, `takeDiff` has to be called in the end: until then it knows whoever has come and gone. */
+  constructor(isTold: boolean) {
+    this.#told = isTold ? new Map() : null
+  }
 
   has(id: string): boolean {
     return this.#users.has(id)
@@ -53,14 +58,14 @@ export class Presence {
 
   state(): PresenceState {
     // Whoever is told of somebody new has to hear of it if they leave before the others were told.
-    for (const [id, told] of this.#told) this.#told.set(id, told ?? this.#users.get(id)?.member)
+    for (const [id, told] of this.#told ?? []) this.#told!.set(id, told ?? this.#users.get(id)?.member)
     const count = this.#users.size
     return count > NAMED_MEMBERS ? { count } : { count, members: this.members() }
   }
 
   /** The changes since the last call; null where there were none. A member who came back otherwise joins anew. */
   takeDiff(): PresenceDiff | null {
-    if (this.#told.size === 0) return null
+    if (this.#told === null || this.#told.size === 0) return null
     const joins: PresenceMember[] = []
     const leaves: PresenceMember[] = []
     for (const [id, told] of this.#told) {
@@ -73,6 +78,6 @@ export class Presence {
   }
 
   #remember(id: string): void {
-    if (!this.#told.has(id)) this.#told.set(id, this.#users.get(id)?.member)
+    if (this.#told?.has(id) === false) this.#told.set(id, this.#users.get(id)?.member)
   }
 }

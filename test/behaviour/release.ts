@@ -3,13 +3,18 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import { Channel } from '../../lib/channel/channel.ts'
+import { Subscription } from '../../lib/channel/subscription.ts'
+import { Turn } from '../../lib/connection/turn.ts'
 import { act } from '../../plugins/index.ts'
+import { ManualClock } from '../fixtures/clock.ts'
 import { connect } from '../fixtures/raw-client.ts'
 import { serve } from '../fixtures/server.ts'
 import { until } from '../fixtures/until.ts'
 
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
+const clock = new ManualClock()
 
 t.test('an open connection keeps neither its request nor its response', async t => {
   const kept: Array<[string, WeakRef<object>]> = []
@@ -94,3 +99,29 @@ t.test('a host may listen to our sockets as well, and give its server a class of
     t.strictSame(heard, ['{"channel":"room","cmd":"hello"}', 'closed'], own ? 'a class of its own' : 'ours')
   }
 })
+
+t.test('a channel that tells nobody who is there forgets whoever has left', async t => {
+  const channel = new Channel('lobby', null, { clock, turn: new Turn(clock), broker: {} as never, failed: () => {} })
+  const stays = visit(channel, 'stays')
+  t.equal(stays.state, 'joined')
+  const before = usedHeap()
+  for (let i = 0; i < 20_000; i++) {
+    const visitor = visit(channel, `${i}`.padEnd(100, 'x'))
+    channel.remove(visitor)
+    channel.depart(visitor.connection)
+  }
+  // What it knew of each was 200 bytes at least.
+  t.ok(usedHeap() - before < 1_000_000)
+  t.strictSame(channel.presence.members(), [{ id: 'stays' }])
+})
+
+function visit(channel: Channel, id: string): Subscription {
+  const subscription = new Subscription('lobby', { profile: { id }, outbox: {} } as never, 'server')
+  channel.add(subscription)
+  return subscription
+}
+
+function usedHeap(): number {
+  gc()
+  return process.memoryUsage().heapUsed
+}

@@ -237,7 +237,7 @@ t.test('a hook that joins a connection at its opening does not make it a member 
 })
 
 t.test('who came and left within one turn is gone for those who joined between', t => {
-  const presence = new Presence()
+  const presence = new Presence(true)
   presence.add('ann', { id: 'ann', info: 1 })
   presence.add('bob', { id: 'bob' })
   t.equal(presence.state().count, 2)
