@@ -1,12 +1,13 @@
+import { MultiMap } from '../multi-map.ts'
 import type { Connection } from './connection.ts'
 
 /** This node's open connections, by id, by user and by address. */
 export class Connections {
   readonly #byId = new Map<string, Connection>()
-  readonly #byUser = new Map<string, Set<Connection>>()
+  readonly #byUser = new MultiMap<string, Connection>()
   readonly #byAddress = new Map<string, number>()
   /** Of each user, those that are no one's any more and whose links are still there. */
-  readonly #closing = new Map<string, Set<Connection>>()
+  readonly #closing = new MultiMap<string, Connection>()
   /** Connections since the start. */
   opened = 0
   closed = 0
@@ -28,20 +29,22 @@ export class Connections {
     this.opened++
     this.#byId.set(connection.id, connection)
     this.#byAddress.set(connection.ip, this.countOfAddress(connection.ip) + 1)
-    addTo(this.#byUser, connection)
+    if (connection.profile !== null) this.#byUser.add(connection.profile.id, connection)
   }
 
   /** The connection is no one's any more; its link may still be there. */
   remove(connection: Connection): void {
     this.#byId.delete(connection.id)
-    removeFrom(this.#byUser, connection)
-    addTo(this.#closing, connection)
+    if (connection.profile === null) return
+    const { id } = connection.profile
+    this.#byUser.delete(id, connection)
+    this.#closing.add(id, connection)
   }
 
   /** The link is gone: only now it stops counting for its address. */
   release(connection: Connection): void {
     this.closed++
-    removeFrom(this.#closing, connection)
+    if (connection.profile !== null) this.#closing.delete(connection.profile.id, connection)
     const left = this.countOfAddress(connection.ip) - 1
     if (left === 0) this.#byAddress.delete(connection.ip)
     else this.#byAddress.set(connection.ip, left)
@@ -52,16 +55,16 @@ export class Connections {
   }
 
   ofUser(userId: string): readonly Connection[] {
-    return [...(this.#byUser.get(userId) ?? [])]
+    return this.#byUser.get(userId)
   }
 
   /** As `ofUser`, and those that are closing: what their links still hold goes out. */
   linksOfUser(userId: string): readonly Connection[] {
-    return [...(this.#byUser.get(userId) ?? []), ...(this.#closing.get(userId) ?? [])]
+    return [...this.#byUser.get(userId), ...this.#closing.get(userId)]
   }
 
   countOfUser(userId: string): number {
-    return this.#byUser.get(userId)?.size ?? 0
+    return this.#byUser.count(userId)
   }
 
   countOfAddress(ip: string): number {
@@ -72,18 +75,4 @@ export class Connections {
   all(): readonly Connection[] {
     return [...this.#byId.values()]
   }
-}
-
-function addTo(byUser: Map<string, Set<Connection>>, connection: Connection): void {
-  if (connection.profile === null) return
-  const { id } = connection.profile
-  byUser.set(id, (byUser.get(id) ?? new Set()).add(connection))
-}
-
-function removeFrom(byUser: Map<string, Set<Connection>>, connection: Connection): void {
-  if (connection.profile === null) return
-  const { id } = connection.profile
-  const connections = byUser.get(id)
-  connections?.delete(connection)
-  if (connections?.size === 0) byUser.delete(id)
 }

@@ -7,6 +7,7 @@ import { closeAs } from '../connection/close.ts'
 import type { Connection } from '../connection/connection.ts'
 import { DelayLine } from '../connection/delay-line.ts'
 import type { Resume } from '../connection/resume.ts'
+import { MultiMap } from '../multi-map.ts'
 import type { Clock } from '../protocol/clock.ts'
 import type { RegisteredProfile } from '../register.ts'
 import { AllAnswers } from './answers.ts'
@@ -34,7 +35,7 @@ export class Sessions {
   readonly #broker: Broker
   readonly #limits: SessionLimits
   readonly #byKey = new Map<string, Session>()
-  readonly #byOwner = new Map<string, Set<Session>>()
+  readonly #byOwner = new MultiMap<string, Session>()
   /** Sessions without a connection; the one that was left first is the first to be forgotten. */
   readonly #idle: DelayLine
   /** Those of each owner, likewise. */
@@ -135,7 +136,7 @@ export class Sessions {
 
   /** Nobody comes back to a session of this user that this node knows. */
   endOf(userId: string): void {
-    for (const session of [...(this.#byOwner.get(`u:${userId}`) ?? [])]) this.#forget(session)
+    for (const session of this.#byOwner.get(`u:${userId}`)) this.#forget(session)
   }
 
   close(): void {
@@ -164,12 +165,12 @@ export class Sessions {
 
   #add(session: Session): void {
     this.#byKey.set(session.key, session)
-    const owned = this.#byOwner.get(session.owner) ?? new Set()
-    this.#byOwner.set(session.owner, owned.add(session))
+    this.#byOwner.add(session.owner, session)
     const { sessions, sessionsPerUser, sessionsPerAddress } = this.#limits
     const limit = session.owner.startsWith('u:') ? sessionsPerUser : sessionsPerAddress
     // Only those without a connection: connections have bounds of their own.
-    const oldest = limit === 0 || owned.size <= limit ? undefined : this.#idleOf.get(session.owner)?.oldest?.value
+    const isOver = limit !== 0 && this.#byOwner.count(session.owner) > limit
+    const oldest = isOver ? this.#idleOf.get(session.owner)?.oldest?.value : undefined
     if (oldest !== undefined) this.#forget(oldest)
     if (sessions !== 0 && this.#byKey.size > sessions) this.#idle.oldest?.run()
   }
@@ -183,9 +184,7 @@ export class Sessions {
     this.#byKey.delete(session.key)
     session.forgetAnswers()
     this.#wake(session)
-    const owned = this.#byOwner.get(session.owner)
-    owned?.delete(session)
-    if (owned?.size === 0) this.#byOwner.delete(session.owner)
+    this.#byOwner.delete(session.owner, session)
   }
 }
 
