@@ -13,13 +13,14 @@ import type { PresenceMember } from '../protocol/system.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { TrafficStats } from '../stats.ts'
 import type { Resolved } from './definition.ts'
-import type { Audience } from './fan-out.ts'
+import type { Audience, FanOutOwner } from './fan-out.ts'
 import { FanOut } from './fan-out.ts'
 import type { FeedSink, LiveGap } from './feed.ts'
 import { Feed } from './feed.ts'
 import { Presence } from './presence.ts'
 import type { Recovery } from './recovery.ts'
 import { encodeSkip } from './recovery.ts'
+import type { Replayed } from './replay.ts'
 import { encodeEntry, Replay } from './replay.ts'
 import type { Subscription } from './subscription.ts'
 
@@ -49,26 +50,24 @@ export interface ChannelParts {
 }
 
 /** A name that connections join. It is there while it has members, or somebody is on the way in. */
-export class Channel implements FeedSink {
+export class Channel implements FeedSink, FanOutOwner {
   readonly name: string
   readonly resolved: Resolved | null
   readonly params: Readonly<Record<string, string>>
   /** Of all that is sent through it. */
   readonly origin: Origin
-  /** Users with at least one connection here, whether or not the members are told. */
-  readonly presence: Presence
-  /** Dense, so that fan-out walks an array; a member knows its place, so that leaving moves one other. */
-  readonly members: Subscription[] = []
-  /** Members that still read their past, and those about to be. */
-  readonly recoveries = new Map<Subscription, Recovery>()
-  /** What those read. */
-  readonly replay: Replay
-  /** Members that were lost and may be back in a moment, by session: till then their users are here. */
-  readonly lost = new Map<string, Lost>()
+  /** Members that were lost and may be back in a moment, by session: till then their users are here. Null where there are none. */
+  lost: Map<string, Lost> | null = null
   /** Connections on the way in, which count against the room. */
   arriving = 0
   readonly #parts: ChannelParts
   readonly #fanOut: FanOut
+  /** Members that still read their past, and those about to be; with what follows null where there are none, as mostly. */
+  #recoveries: Map<Subscription, Recovery> | null = null
+  /** What those read. */
+  #replay: Replay | null = null
+  /** Null before the first user. */
+  #presence: Presence | null = null
   /** Null in a channel without a log. */
   readonly #feed: Feed | null
   #started: Awaitable<void> | null = null
@@ -82,11 +81,37 @@ export class Channel implements FeedSink {
     this.origin = { channel: name }
     this.resolved = resolved
     this.params = resolved?.params ?? NO_PARAMS
-    this.presence = new Presence(this.tellsPresence)
     this.#parts = parts
-    this.replay = new Replay(name, parts.broker, parts.clock)
     this.#feed = (resolved?.definition.log ?? null) === null ? null : new Feed(name, parts.broker, parts.clock, this)
-    this.#fanOut = new FanOut(this.members, parts.turn, this.origin, () => this.#tellPresence())
+    this.#fanOut = new FanOut(this, parts.turn)
+  }
+
+  /** Users with at least one connection here, whether or not the members are told. */
+  get presence(): Presence {
+    this.#presence ??= new Presence(this.tellsPresence)
+    return this.#presence
+  }
+
+  get members(): readonly Subscription[] {
+    return this.#fanOut.members
+  }
+
+  /** From now on live entries are the recovery's to send. */
+  recover(subscription: Subscription, recovery: Recovery): void {
+    this.#recoveries ??= new Map()
+    this.#recoveries.set(subscription, recovery)
+  }
+
+  /** From this very moment on live entries are for fan-out to send. */
+  recovered(subscription: Subscription): void {
+    this.#recoveries?.delete(subscription)
+    if (this.#recoveries?.size === 0) this.#recoveries = this.#replay = null
+  }
+
+  /** A page of its log, for who reads its past. Rejects where the store fails. */
+  read(after: Position, bytes: number): Promise<Replayed> {
+    this.#replay ??= new Replay(this.name, this.#parts.broker, this.#parts.clock)
+    return this.#replay.read(after, bytes, this.head!)
   }
 
   /** Whether its members are told who is there. */
@@ -123,7 +148,7 @@ export class Channel implements FeedSink {
   }
 
   get idle(): boolean {
-    return this.members.length === 0 && this.arriving === 0 && this.lost.size === 0
+    return this.members.length === 0 && this.arriving === 0 && this.lost === null
   }
 
   /** Listens to its log, once. Rejects or throws where the store fails; the next call tries anew. */
@@ -148,12 +173,12 @@ export class Channel implements FeedSink {
   /** A publication out of its log. */
   entry(entry: Entry): void {
     const frame = encodeEntry(entry)
-    if (this.recoveries.size === 0 && entry.except.length === 0) {
+    if (this.#recoveries === null && entry.except.length === 0) {
       this.publish(frame)
       return
     }
     const except = new Set<Connection>()
-    for (const recovery of this.recoveries.values()) recovery.take(entry)
+    for (const recovery of this.#recoveries?.values() ?? []) recovery.take(entry)
     for (const connection of this.#recovering()) except.add(connection)
     const skipped = new Set<Connection>()
     for (const { connection } of entry.except.length === 0 ? [] : this.members) {
@@ -174,7 +199,9 @@ export class Channel implements FeedSink {
 
   /** Members that are not live yet; one that ended in the middle may have come back, and be live. */
   #recovering(): Connection[] {
-    return [...this.recoveries.keys()].filter(({ channel }) => channel === this).map(({ connection }) => connection)
+    return [...(this.#recoveries?.keys() ?? [])]
+      .filter(({ channel }) => channel === this)
+      .map(({ connection }) => connection)
   }
 
   pause(ms: number): Promise<void> {
@@ -200,8 +227,7 @@ export class Channel implements FeedSink {
    */
   add(subscription: Subscription): boolean {
     const member = this.#member(subscription)
-    this.#fanOut.admit(subscription.connection)
-    subscription.index = this.members.push(subscription) - 1
+    this.#fanOut.admit(subscription)
     subscription.channel = this
     subscription.state = 'joined'
     if (member === null) return false
@@ -212,12 +238,7 @@ export class Channel implements FeedSink {
 
   /** No member any more; its user is still here until `depart`. What was published before is the leaving member's. */
   remove(subscription: Subscription): void {
-    this.#fanOut.dismiss(subscription.index)
-    const moved = this.members.pop()!
-    if (moved !== subscription) {
-      this.members[subscription.index] = moved
-      moved.index = subscription.index
-    }
+    this.#fanOut.dismiss(subscription)
     subscription.end()
   }
 
@@ -245,7 +266,8 @@ export class Channel implements FeedSink {
     return text === undefined ? { id } : { id, info: JSON.parse(text) }
   }
 
-  #tellPresence(): void {
+  /** Tells its members who has come and gone. */
+  beforeBatch(): void {
     if (this.#presenceRest !== null) return
     const diff = this.presence.takeDiff()
     if (diff === null || this.members.length === 0 || !this.tellsPresence) return

@@ -37,11 +37,13 @@ export class Departures {
   #linger(channel: Channel, connection: Connection, userId: string): void {
     const { session } = connection
     // It has been lost before within the same grace.
-    channel.lost.get(session)?.departure.run()
+    channel.lost?.get(session)?.departure.run()
     const departure = this.#graces.add(() => {
-      channel.lost.delete(session)
+      channel.lost!.delete(session)
+      if (channel.lost!.size === 0) channel.lost = null
       this.#depart(channel, connection, 'closed')
     })
+    channel.lost ??= new Map()
     channel.lost.set(session, { userId, departure })
   }
 

@@ -3,6 +3,8 @@ import type { Origin, Outbox } from '../connection/outbox.ts'
 import type { Batch, Turn } from '../connection/turn.ts'
 import type { Subscription } from './subscription.ts'
 
+/** A list of up to so many has no room to spare: most channels stay as small, and one that is pushed to has room for 17. */
+const FEW = 8
 /** A batch larger than this leaves before its turn ends, because the slowest reader keeps it alive. */
 const EARLY_BATCH_BYTES = 64 * 1024
 
@@ -11,6 +13,13 @@ export interface Audience {
   readonly kind?: ConnectionKind
   readonly except?: ReadonlySet<Connection>
   readonly only?: ReadonlySet<Connection>
+}
+
+/** The channel that it is the fan-out of. */
+export interface FanOutOwner {
+  readonly origin: Origin
+  /** Called at the end of a turn in which the fan-out was touched; may publish once more. */
+  beforeBatch(): void
 }
 
 interface Entry extends Audience {
@@ -36,12 +45,14 @@ interface Walk {
  * member shares, so that a burst costs each socket one write.
  */
 export class FanOut implements Batch {
-  readonly #members: readonly Subscription[]
-  /** The members' own, in the same order: on the way to them over the members a cache line or four would be read for each. */
-  readonly #outboxes: Outbox[] = []
+  readonly #owner: FanOutOwner
   readonly #turn: Turn
+  /** The owner's. */
   readonly #origin: Origin
-  readonly #beforeBatch: () => void
+  /** Dense, so that a walk is one over an array; a member knows its place, so that leaving moves one other. */
+  #members: Subscription[] = []
+  /** The members' own, in the same order: on the way to them over the members a cache line or four would be read for each. */
+  #outboxes: Outbox[] = []
   /** What was put into outboxes so far. */
   messagesOut = 0
   bytesOut = 0
@@ -54,25 +65,33 @@ export class FanOut implements Batch {
   #listed = false
   #touched = false
 
-  /** `beforeBatch` is called at the end of a turn in which it was touched, and may publish once more. */
-  constructor(members: readonly Subscription[], turn: Turn, origin: Origin, beforeBatch: () => void) {
-    this.#members = members
+  constructor(owner: FanOutOwner, turn: Turn) {
+    this.#owner = owner
     this.#turn = turn
-    this.#origin = origin
-    this.#beforeBatch = beforeBatch
+    this.#origin = owner.origin
   }
 
-  /** A connection becomes the last member. What was published before is not for it. */
-  admit({ outbox }: Connection): void {
-    this.flush()
-    this.#outboxes.push(outbox)
+  get members(): readonly Subscription[] {
+    return this.#members
   }
 
-  /** Whoever is in that place is a member no more; the last one takes it. What was published before is for it still. */
-  dismiss(place: number): void {
+  /** One more member, the last of them. What was published before is not for it. */
+  admit(subscription: Subscription): void {
     this.flush()
-    const moved = this.#outboxes.pop()!
-    if (place < this.#outboxes.length) this.#outboxes[place] = moved
+    subscription.index = this.#members.length
+    this.#members = appended(this.#members, subscription)
+    this.#outboxes = appended(this.#outboxes, subscription.connection.outbox)
+  }
+
+  /** A member no more; the last one takes its place. What was published before is for it still. */
+  dismiss({ index }: Subscription): void {
+    this.flush()
+    const moved = this.#members.pop()!
+    const outbox = this.#outboxes.pop()!
+    if (index === this.#members.length) return
+    this.#members[index] = moved
+    moved.index = index
+    this.#outboxes[index] = outbox
   }
 
   publish(frame: Uint8Array, audience?: Audience): void {
@@ -100,7 +119,7 @@ export class FanOut implements Batch {
     else this.#replies.push({ connection, frame, origin })
   }
 
-  /** Sees to it that `beforeBatch` is called at the turn's end. */
+  /** Sees to it that the owner's `beforeBatch` is called at the turn's end. */
   touch(): void {
     this.#touched = true
     this.#list()
@@ -116,7 +135,7 @@ export class FanOut implements Batch {
     this.#listed = false
     if (this.#touched) {
       this.#touched = false
-      this.#beforeBatch()
+      this.#owner.beforeBatch()
     }
     this.#flush(writes)
   }
@@ -215,4 +234,10 @@ function isFor(connection: Connection, { kind = connection.kind, except, only }:
 
 function join(entries: readonly Entry[]): Uint8Array {
   return entries.length === 1 ? entries[0]!.frame : Buffer.concat(entries.map(entry => entry.frame))
+}
+
+function appended<T extends object>(list: T[], item: T): T[] {
+  if (list.length < FEW) return list.concat(item)
+  list.push(item)
+  return list
 }

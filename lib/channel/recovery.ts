@@ -51,7 +51,7 @@ export class Recovery {
 
   /** Resolves when the subscription is live, or has ended. */
   async run(): Promise<void> {
-    this.#channel.recoveries.set(this.#subscription, this)
+    this.#channel.recover(this.#subscription, this)
     try {
       for (let before: Position | null = null; ; before = this.#at) {
         const more = await this.#subscription.connection.sendPage(() => this.#turn())
@@ -62,7 +62,7 @@ export class Recovery {
         if (this.#at === before) await this.#channel.pause(RETRY_MS)
       }
     } finally {
-      this.#leave()
+      this.#channel.recovered(this.#subscription)
     }
   }
 
@@ -85,9 +85,8 @@ export class Recovery {
   }
 
   async #read(): Promise<Replayed | 'failed'> {
-    const { head, replay } = this.#channel
     try {
-      return await replay.read(this.#at, this.#subscription.connection.pageBytes, head!)
+      return await this.#channel.read(this.#at, this.#subscription.connection.pageBytes)
     } catch (error) {
       this.#channel.failed(error)
       return 'failed'
@@ -121,22 +120,15 @@ export class Recovery {
       this.#send(entry)
     }
     if (!samePosition(this.#at, this.#channel.head!)) return false
-    this.#leave()
+    this.#channel.recovered(this.#subscription)
     return true
-  }
-
-  /** From this very moment on live entries are for fan-out to send. */
-  #leave(): void {
-    const { recoveries, replay } = this.#channel
-    recoveries.delete(this.#subscription)
-    if (recoveries.size === 0) replay.clear()
   }
 
   /** What is missing is told, and delivery goes on from the channel's head, in this turn. */
   #lose(reason: GapReason): false {
     const position = this.#channel.head!
     const from = this.#at
-    this.#leave()
+    this.#channel.recovered(this.#subscription)
     const since = gapStart(from, position)
     if (this.#admitted) {
       const gap = { ...since, to: position.offset, reason, position }

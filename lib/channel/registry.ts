@@ -16,6 +16,7 @@ import { samePosition } from '../protocol/position.ts'
 import type { JoinedBy, LeaveReason } from '../protocol/system.ts'
 import { systemFrame } from '../protocol/system.ts'
 import type { ServiceStats } from '../stats.ts'
+import type { ChannelParts } from './channel.ts'
 import { Channel } from './channel.ts'
 import type { Definitions, Resolved } from './definition.ts'
 import { Departures } from './departures.ts'
@@ -29,20 +30,16 @@ export type Since = Position | 'over-limit' | null
 /** This node's channels, and who is in them. */
 export class Channels {
   readonly definitions: Definitions
-  readonly #broker: Broker
-  readonly #turn: Turn
   readonly #observer: Observer
   readonly #byName = new Map<string, Channel>()
-  readonly #clock: Clock
+  readonly #parts: ChannelParts
   readonly #departures: Departures
 
   constructor(clock: Clock, definitions: Definitions, turn: Turn, observer: Observer, broker: Broker, graceMs: number) {
-    this.#clock = clock
+    this.#parts = { clock, turn, broker, failed: error => observer.failed(error, null) }
     this.#departures = new Departures(clock, graceMs, observer, channel => this.#forgetIdle(channel))
     this.definitions = definitions
-    this.#turn = turn
     this.#observer = observer
-    this.#broker = broker
   }
 
   get size(): number {
@@ -131,14 +128,7 @@ export class Channels {
   enter(subscription: Subscription, since: Since, ref?: number): Awaitable<void> {
     const { name } = subscription
     const known = this.#byName.get(name)
-    const channel =
-      known ??
-      new Channel(name, this.definitions.resolve(name), {
-        clock: this.#clock,
-        turn: this.#turn,
-        broker: this.#broker,
-        failed: error => this.#observer.failed(error, null)
-      })
+    const channel = known ?? new Channel(name, this.definitions.resolve(name), this.#parts)
     this.#byName.set(name, channel)
     channel.arriving++
     const arrived = (): void => {
@@ -199,7 +189,7 @@ export class Channels {
   #take(channel: Channel, subscription: Subscription): boolean {
     try {
       subscription.first = channel.add(subscription)
-      channel.lost.get(subscription.connection.session)?.departure.run()
+      channel.lost?.get(subscription.connection.session)?.departure.run()
       return true
     } catch (error) {
       void this.#observer.run(subscription.connection, () => {

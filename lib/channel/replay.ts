@@ -58,11 +58,6 @@ export class Replay {
     return known === undefined ? this.#read(after, bytes, head, now) : known.reading
   }
 
-  /** Nobody is on the way any more. */
-  clear(): void {
-    this.#kept = []
-  }
-
   #read(after: Position, bytes: number, head: Position, readAt: number): Promise<Replayed> {
     const kept: Kept = { after, bytes, readAt, head, reading: this.#ask(after, bytes), brought: false }
     this.#kept.push(kept)

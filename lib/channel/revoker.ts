@@ -58,7 +58,7 @@ export class Revoker {
   #forgetLost(userId: string, name: string | null): void {
     const { channels } = this.#service
     for (const channel of name === null ? channels.all() : [channels.get(name)]) {
-      for (const lost of channel?.lost.values() ?? []) if (lost.userId === userId) lost.departure.run()
+      for (const lost of channel?.lost?.values() ?? []) if (lost.userId === userId) lost.departure.run()
     }
   }
 

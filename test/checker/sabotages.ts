@@ -342,8 +342,8 @@ export const SABOTAGES: readonly Sabotage[] = [
     patches: [
       {
         file: 'lib/channel/fan-out.ts',
-        search: 'this.flush() this.#outboxes.push(outbox)',
-        replace: 'this.#outboxes.push(outbox)'
+        search: 'this.flush() subscription.index = this.#members.length',
+        replace: 'subscription.index = this.#members.length'
       }
     ]
   },

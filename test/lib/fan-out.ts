@@ -59,17 +59,11 @@ function stage() {
     return { connection, transport }
   }
   const channel = (peers: ReadonlyArray<{ connection: Connection }>) => {
-    const members: Subscription[] = []
-    const fanOut = new FanOut(members, turn, { channel: 'a' }, noop)
+    const fanOut = new FanOut({ origin: { channel: 'a' }, beforeBatch: noop }, turn)
     const join = ({ connection }: { connection: Connection }): void => {
-      fanOut.admit(connection)
-      members.push(new Subscription('a', connection, 'server'))
+      fanOut.admit(new Subscription('a', connection, 'server'))
     }
-    const leave = (place: number): void => {
-      fanOut.dismiss(place)
-      const moved = members.pop()!
-      if (place < members.length) members[place] = moved
-    }
+    const leave = (place: number): void => fanOut.dismiss(fanOut.members[place]!)
     for (const peer of peers) join(peer)
     return { fanOut, join, leave }
   }

@@ -1,6 +1,9 @@
 import t from 'tap'
 import type { Broker, Entry, ReadResult } from '../../lib/broker/broker.ts'
+import { Channel } from '../../lib/channel/channel.ts'
 import { Replay } from '../../lib/channel/replay.ts'
+import type { Subscription } from '../../lib/channel/subscription.ts'
+import { Turn } from '../../lib/connection/turn.ts'
 import type { Position } from '../../lib/protocol/position.ts'
 import { ManualClock } from '../fixtures/clock.ts'
 import { range, roomsAt } from '../fixtures/rooms.ts'
@@ -50,16 +53,31 @@ t.test('a page is read and encoded once for all who ask within a second, from th
   t.equal(log.reads, 2, 'after a second it is read again: a log may have been trimmed by age')
 })
 
-t.test('another position, another size of a page, or nobody left: the log is read again', async t => {
+t.test('for another position, or another size of a page, the log is read again', async t => {
   const { log, replay } = replayOf()
   await replay.read(place(1), BYTES, place(3))
   await replay.read(place(2), BYTES, place(3))
   await replay.read({ ...place(1), tag: 'forged' }, BYTES, place(3))
   await replay.read(place(1), BYTES / 2, place(3))
   t.equal(log.reads, 4)
-  replay.clear()
-  await replay.read(place(1), BYTES, place(3))
-  t.equal(log.reads, 5)
+})
+
+t.test('nothing is kept of a channel’s log once nobody reads it any more', async t => {
+  const { log, clock } = replayOf()
+  const parts = { clock, turn: new Turn(clock), broker: log.broker, failed: () => {} }
+  const channel = new Channel('room', null, parts)
+  const [ann, bob] = ['ann', 'bob'].map(name => ({ name }) as never as Subscription)
+  channel.recover(ann!, {} as never)
+  channel.recover(bob!, {} as never)
+  await channel.read(place(1), BYTES)
+  channel.recovered(ann!)
+  await channel.read(place(1), BYTES)
+  t.equal(log.reads, 1)
+  channel.recovered(bob!)
+  channel.recovered(bob!)
+  channel.recover(ann!, {} as never)
+  await channel.read(place(1), BYTES)
+  t.equal(log.reads, 2)
 })
 
 t.test('what brought nothing, or has not come yet, is no answer to who knows of more', async t => {
