@@ -94,6 +94,9 @@ const DEFLATE_OPTIONS = { serverNoContextTakeover: true, clientNoContextTakeover
 /** How much longer than a handshake an upgrade request may live that no action answers. */
 const GUARD_SLACK_MS = 1_000
 
+type ServerOptions = NonNullable<WebsocketPluginOptions['options']>
+
+const require = createRequire(import.meta.url)
 const registered = new WeakSet<object>()
 
 const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
@@ -160,8 +163,6 @@ const plugin: FastifyPluginAsync<ChannelsOptions> = async (app, options) => {
     options: websocketOptions(limits.payloadBytes, times.closeGraceMs, routes, options.compression === true),
     errorHandler: terminate
   })
-  const { options: ofSockets } = app.websocketServer
-  ofSockets.WebSocket = channelSocket(ofSockets.WebSocket!)
   app.addHook('onRoute', route => routes.after(route))
   guard.after(app.server)
   app.websocketServer.on('connection', (ws, request) => {
@@ -184,7 +185,7 @@ function assertHost(app: FastifyInstance): void {
   if (app.hasPlugin('@fastify/websocket') || app.hasDecorator('websocketServer')) {
     throw channelsError('FST_CHANNELS_WEBSOCKET_REGISTERED')
   }
-  const { version } = createRequire(import.meta.url)('@fastify/websocket/package.json') as { version: string }
+  const { version } = require('@fastify/websocket/package.json') as { version: string }
   if (isOlder(version, WEBSOCKET_FLOOR)) {
     throw channelsError('FST_CHANNELS_WEBSOCKET_TOO_OLD', version, WEBSOCKET_FLOOR.join('.'))
   }
@@ -202,8 +203,11 @@ function websocketOptions(
   closeGraceMs: number,
   routes: Routes,
   compression: boolean
-): NonNullable<WebsocketPluginOptions['options']> & { closeTimeout: number } {
+): ServerOptions & { closeTimeout: number } {
+  // The ws that it has, which need not be anybody else's.
+  const WebSocket: NonNullable<ServerOptions['WebSocket']> = createRequire(require.resolve('@fastify/websocket'))('ws')
   return {
+    WebSocket: channelSocket(WebSocket),
     maxPayload,
     perMessageDeflate: compression && DEFLATE_OPTIONS,
     closeTimeout: closeGraceMs,

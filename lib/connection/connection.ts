@@ -101,7 +101,7 @@ export class Connection implements Receiver, Pulse {
     return this.#logger
   }
 
-  /** @internal A line as from `logger`, for whose sake none is made. */
+  /** @internal A line that bears what those of `logger` do, without one of its own being made for it. */
   debug(fields: object, line: string): void {
     const whose = this.#action === null ? {} : { action: this.#action, connectionId: this.id }
     this.#logger.debug({ ...whose, ...fields }, line)

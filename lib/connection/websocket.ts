@@ -1,8 +1,7 @@
 import { Socket } from 'node:net'
 import type { RawData, WebSocket } from 'ws'
 import type { CloseName } from '../protocol/close-code.ts'
-import type { SocketEvents } from './channel-socket.ts'
-import { takeEvents } from './channel-socket.ts'
+import { TRANSPORT } from './channel-socket.ts'
 import type { Deflater } from './deflate.ts'
 import type { NativeTarget, NativeWrites } from './native-writes.ts'
 import type { Receiver, Transport } from './transport.ts'
@@ -30,12 +29,14 @@ interface Handle {
 
 type Internals = Socket & { readonly _handle?: Handle | null; readonly encrypted?: boolean }
 
+type Borne = WebSocket & { [TRANSPORT]: WebSocketTransport }
+
 /**
  * A transport over a ws socket. Reading, masking, fragments, pings and closes are ws's; our frames go straight to the TCP
  * socket, because they are encoded once for many receivers. What ws itself sends are control frames, which it compresses
  * never, so it holds no queue of its own that our bytes could overtake.
  */
-export class WebSocketTransport implements Transport, NativeTarget, SocketEvents {
+export class WebSocketTransport implements Transport, NativeTarget {
   readonly framing = 'websocket'
   readonly #ws: WebSocket
   readonly #socket: Socket
@@ -50,17 +51,24 @@ export class WebSocketTransport implements Transport, NativeTarget, SocketEvents
   deferred = 0
 
   /**
-   * Must be called in the turn of the handshake, so that no frame is missed. What is written is kept back until it starts,
-   * where the socket was corked.
+   * Must be called in the turn of the handshake: listeners that came later would miss frames. What is written is kept back
+   * until it starts, where the socket was corked.
    */
   constructor(ws: WebSocket, socket: Socket, { deflater, nativeWrites }: WebSocketHost = PLAIN) {
     this.#ws = ws
     this.#socket = socket
     this.#nativeWrites = nativeWrites
     this.#deflater = deflater !== null && ws.extensions.includes('permessage-deflate') ? deflater : null
-    takeEvents(ws, this)
     // Of @fastify/websocket, whose listener keeps the request and the reply alive as long as the socket.
-    ws.removeAllListeners('error')
+    const others = ws.listeners('error')
+    const tells = TRANSPORT in ws
+    ;(ws as Borne)[TRANSPORT] = this
+    ws.on('error', onError)
+    ws.on('message', onMessage)
+    ws.on('close', onClose)
+    // A host may have given its server a class of its own.
+    if (!tells) for (const event of ['ping', 'pong']) ws.on(event, onControl)
+    for (const other of others) ws.off('error', other as (error: Error) => void)
     ws.pause()
   }
 
@@ -171,7 +179,7 @@ export class WebSocketTransport implements Transport, NativeTarget, SocketEvents
   }
 
   /** @internal Errors of the socket need nothing: a close follows them. Those of ws's own say which rule was broken. */
-  failed({ code }: Error & { readonly code?: string }): void {
+  violated(code: string | undefined): void {
     if (code?.startsWith('WS_ERR_') === true) this.#receiver?.violated(VIOLATIONS[code] ?? 'protocol-error')
   }
 
@@ -180,6 +188,22 @@ export class WebSocketTransport implements Transport, NativeTarget, SocketEvents
     this.#ended = { code, reason: reason.toString() }
     this.#receiver?.closed(code, this.#ended.reason)
   }
+}
+
+function onError(this: WebSocket, error: Error & { code?: string }): void {
+  ;(this as Borne)[TRANSPORT].violated(error.code)
+}
+
+function onMessage(this: WebSocket, data: RawData, isBinary: boolean): void {
+  ;(this as Borne)[TRANSPORT].message(data, isBinary)
+}
+
+function onControl(this: WebSocket): void {
+  ;(this as Borne)[TRANSPORT].control()
+}
+
+function onClose(this: WebSocket, code: number, reason: Buffer): void {
+  ;(this as Borne)[TRANSPORT].closed(code, reason)
 }
 
 /** ws's error codes that do not mean `protocol-error`. */

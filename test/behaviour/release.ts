@@ -1,4 +1,5 @@
-import { once } from 'node:events'
+import { errorMonitor, once } from 'node:events'
+import type { Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
@@ -76,13 +77,12 @@ t.test('ws’s own list holds the host’s sockets and none of ours, and closing
 t.test('a host may listen to our sockets as well, and give its server a class of its own', async t => {
   for (const own of [false, true]) {
     const heard: string[] = []
-    const answered: string[] = []
-    const onMessage = ({ cmd }: { cmd: string }): void => void answered.push(cmd)
-    const { app, url } = await serve(t, { onMessage }, app => {
+    const onMessage = ({ cmd }: { cmd: string }): void => void heard.push(`our ${cmd}`)
+    const { app, url } = await serve(t, { onMessage, limits: { messagesPerSecond: 10, burst: 20 } }, app => {
       if (own) app.websocketServer.options.WebSocket = class extends WebSocket {} as never
       app.websocketServer.on('connection', ws => {
-        ws.on('message', data => void heard.push(String(data)))
-        ws.on('close', () => void heard.push('closed'))
+        for (const event of ['message', 'ping', 'pong', 'close']) ws.on(event, () => void heard.push(event))
+        ws.on(errorMonitor, () => void heard.push('error'))
       })
       app.get(
         '/ws',
@@ -91,12 +91,20 @@ t.test('a host may listen to our sockets as well, and give its server a class of
     })
     const client = await connect(`${url}/ws`)
     client.send('{"channel":"room","cmd":"hello"}')
+    await until('it has come', () => heard.length === 2)
     client.ws.ping()
-    await until('both hear', () => heard.length === 1 && answered.length === 1)
-    t.strictSame(answered, ['hello'])
-    await client.close()
-    await until('both hear the end', () => heard.length === 2 && app.sockets.stats().closed === 1)
-    t.strictSame(heard, ['{"channel":"room","cmd":"hello"}', 'closed'], own ? 'a class of its own' : 'ours')
+    client.ws.pong()
+    await until('they have come', () => heard.length === 4)
+    // A frame that is none.
+    ;(client.ws as unknown as { _socket: Socket })._socket.write(Buffer.from([0xff, 0x80, 1, 2, 3, 4]))
+    t.match(await client.closed, { code: 1002 })
+    await until('both hear the end', () => heard.length === 6 && app.sockets.stats().closed === 1)
+    t.strictSame(heard, ['message', 'our hello', 'ping', 'pong', 'error', 'close'], own ? 'its own' : 'ours')
+    t.match(app.sockets.stats().refusals, { 'protocol-error': 1 })
+    const flood = await connect(`${url}/ws`)
+    for (let i = 0; i < 2_000; i++) flood.ws.pong()
+    await until('what is no message counts against the rate', () => app.sockets.stats().refusals['rate-limited'] === 1)
+    t.match(await flood.closed, { code: 4002 })
   }
 })
 

@@ -3,7 +3,6 @@ import t from 'tap'
 import { MemoryBroker, MemoryStore } from '../../lib/broker/memory.ts'
 import type { ChannelRules } from '../../lib/channel/rules.ts'
 import type { Subscription } from '../../lib/channel/subscription.ts'
-import { channelSocket } from '../../lib/connection/channel-socket.ts'
 import type { Connection, ConnectionKind } from '../../lib/connection/connection.ts'
 import { encodeText } from '../../lib/connection/frame.ts'
 import { Lane } from '../../lib/connection/lane.ts'
@@ -502,7 +501,7 @@ t.test('text of strangers is made safe for logs', async t => {
 })
 
 t.test('a link that died before anybody listened is reported at once', async t => {
-  const ws = Object.assign(new (channelSocket(EventEmitter))(), { pause: noop, resume: noop })
+  const ws = Object.assign(new EventEmitter(), { protocol: '', pause: noop, resume: noop })
   const transport = new WebSocketTransport(ws as never, { uncork: noop } as never)
   ws.emit('close', 1006, Buffer.from(''))
   const codes: number[] = []
