@@ -16,12 +16,8 @@ write('throughput', bars('Deliveries a second', ['fan-100', 'fan-1000', 'burst20
 write('rates', bars('A second, more is better', ['handshake', 'echo']))
 write('latency', bars('Latency in µs, less is better', ['lat-100', 'lat-1000']))
 write('idle', bars('Bytes of an idle connection, less is better', ['idle']))
-write('members', lines('Server CPU of one publication, in µs, by members', perPublication(sweep.members), 'members'))
+write('members', lines('Server CPU of one delivery, in ns, by members', sweep.members, 'members'))
 write('memory', lines('Memory of a connection, in bytes, by channels joined', sweep.memory, 'channels'))
-
-function perPublication(points) {
-  return points.map(({ size, value }) => ({ size, value: (value * size) / 1000 }))
-}
 
 function write(name, svg) {
   writeFileSync(join(folder, `${name}.svg`), svg)
