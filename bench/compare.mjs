@@ -30,7 +30,8 @@ for (const name of chosen) {
   report.scenarios[name] = await compare(SCENARIOS[name], rounds)
   tell(name, SCENARIOS[name], report.scenarios[name])
 }
-report.versions = Object.fromEntries(['ws', '@fastify/websocket', 'socket.io'].map(one => [one, versionOf(one)]))
+const versionsOf = ['ws', '@fastify/websocket', 'socket.io'].map(one => [one, versionOf(one)])
+report.versions = Object.fromEntries(versionsOf.filter(([, version]) => version !== null))
 const versions = Object.entries(report.versions).map(pair => pair.join(' '))
 console.log(`\nNode ${report.node}; ${versions.join(', ')}\n`)
 for (const row of table(report.scenarios)) console.log(row)

@@ -1,7 +1,7 @@
 // The servers that are measured, each in a process of its own.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 
@@ -99,9 +99,11 @@ function install(path, dependency) {
   return target
 }
 
+/** Null where it has not been asked for. */
 export function versionOf(dependency) {
   const folder = existsSync(join(installed, dependency)) ? join(installed, dependency) : root
-  return JSON.parse(execFileSync('cat', [join(folder, 'node_modules', dependency, 'package.json')])).version
+  const file = join(folder, 'node_modules', dependency, 'package.json')
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).version : null
 }
 
 async function freePort() {
