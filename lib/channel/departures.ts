@@ -39,8 +39,8 @@ export class Departures {
     // It has been lost before within the same grace.
     channel.lost?.get(session)?.departure.run()
     const departure = this.#graces.add(() => {
-      channel.lost!.delete(session)
-      if (channel.lost!.size === 0) channel.lost = null
+      channel.lost?.delete(session)
+      if (channel.lost?.size === 0) channel.lost = null
       this.#depart(channel, connection, 'closed')
     })
     channel.lost ??= new Map()
