@@ -53,7 +53,7 @@ function lines(title, points, label) {
   const ys = points.map(({ value }) => Math.log10(value))
   const [x0, x1] = [Math.min(...xs), Math.max(...xs)]
   const [y0, y1] = [Math.floor(Math.min(...ys)), Math.ceil(Math.max(...ys))]
-  const x = size => 80 + ((WIDTH - 80 - RIGHT - 20) * (Math.log10(size) - x0)) / (x1 - x0)
+  const x = size => 110 + ((WIDTH - 110 - RIGHT - 20) * (Math.log10(size) - x0)) / (x1 - x0)
   const y = value => bottom - ((bottom - 50) * (Math.log10(value) - y0)) / (y1 - y0)
   const rows = []
   for (let power = y0; power <= y1; power++) {
