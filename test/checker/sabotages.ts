@@ -211,7 +211,7 @@ export const SABOTAGES: readonly Sabotage[] = [
       {
         file: 'lib/channel/recovery.ts',
         search: 'return !(result.complete && this.#join())',
-        replace: 'return !(this.#join() || this.#admitted) || (this.#leave(), false)'
+        replace: 'return !(this.#join() || this.#admitted) || (this.#channel.recovered(this.#subscription), false)'
       }
     ]
   },
