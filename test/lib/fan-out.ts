@@ -5,6 +5,7 @@ import { Connection } from '../../lib/connection/connection.ts'
 import { encodeText } from '../../lib/connection/frame.ts'
 import { Turn } from '../../lib/connection/turn.ts'
 import { ManualClock } from '../fixtures/clock.ts'
+import { range } from '../fixtures/rooms.ts'
 import { FakeTransport } from '../fixtures/transport.ts'
 
 const noop = (): void => {}
@@ -309,3 +310,24 @@ t.test(
     for (const { transport } of late) t.strictSame(transport.commands, ['three'])
   }
 )
+
+t.test('whoever leaves takes no other member with them, in whatever order they do', async t => {
+  const { clock, connect, channel } = stage()
+  const peers = range(0, 11).map(() => connect())
+  const { fanOut } = channel(peers)
+  const members = [...fanOut.members]
+  const gone = new Set<number>()
+  for (const leaving of [0, 11, 10, 3, 9, 1]) {
+    fanOut.dismiss(members[leaving]!)
+    gone.add(leaving)
+    fanOut.publish(frame(`without ${leaving}`))
+    await clock.advance(0)
+    const here = members.filter((_, i) => !gone.has(i))
+    t.strictSame(new Set(fanOut.members), new Set(here))
+    const told = peers.map(({ transport }) => transport.commands.at(-1) === `without ${leaving}`)
+    t.strictSame(
+      told,
+      peers.map((_, i) => !gone.has(i))
+    )
+  }
+})
